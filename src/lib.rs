@@ -1,0 +1,26 @@
+//! Strandline: an embedded transactional key-value store whose heart is the online backup.
+//!
+//! # Layers
+//!
+//! Every room (module) of the engine may use the rooms of lower layers only; siblings are blind to each other. The test
+//! `layers` reads this table and every `use crate::` in the source, and fails on an upward or sideways edge.
+//!
+//! | layer | rooms |
+//! | --- | --- |
+//! | 8 | db |
+//! | 7 | recovery backup maintenance inspect |
+//! | 6 | checkpoint |
+//! | 5 | catalog |
+//! | 4 | btree |
+//! | 3 | cache |
+//! | 2 | block page txn |
+//! | 1 | limits options sync types codec error |
+
+#![forbid(unsafe_code)]
+
+pub mod codec;
+mod error;
+mod types;
+
+pub use error::{Error, ErrorKind, Location, Result};
+pub use types::{BlockAddr, CheckpointSeq, CommitSeq, Extent, Lineage, Origin, TableId};
