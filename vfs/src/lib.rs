@@ -15,6 +15,8 @@
 //!
 //! There is no clock, no thread and no source of randomness here: a fake disk must not have to fake the world.
 
+pub mod mem;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
@@ -87,6 +89,17 @@ impl OpenOptions {
     #[must_use]
     pub const fn create_new() -> Self {
         Self { write: true, create: false, create_new: true, direct: false }
+    }
+
+    /// Refuses combinations that make no sense; every [`Vfs::open`] calls it first.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a file shall be created but not written.
+    pub fn check(&self) -> io::Result<()> {
+        if (self.create || self.create_new) && !self.write {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "creating a file needs the right to write"));
+        }
+        Ok(())
     }
 }
 
