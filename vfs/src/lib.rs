@@ -15,7 +15,9 @@
 //!
 //! There is no clock, no thread and no source of randomness here: a fake disk must not have to fake the world.
 
+pub mod conformance;
 pub mod mem;
+pub mod os;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -238,7 +240,7 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// `NotFound`, `NotADirectory`; whatever else the system reports.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
 
-    /// What `path` names, or `None` when it names nothing.
+    /// What `path` names, or `None` when it names nothing. Symbolic links are followed.
     ///
     /// # Errors
     /// Whatever the system reports, except that the name is missing.
