@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | 8 | db |
 //! | 7 | recovery backup maintenance inspect |
-//! | 6 | checkpoint |
+//! | 6 | checkpoint manifest audit |
 //! | 5 | catalog |
 //! | 4 | btree |
 //! | 3 | cache |
@@ -20,6 +20,7 @@
 
 pub mod codec;
 mod error;
+pub mod manifest;
 mod types;
 
 pub use error::{Error, ErrorKind, Location, Result};

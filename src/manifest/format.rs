@@ -1,0 +1,177 @@
+//! The bytes of a manifest.
+//!
+//! Body, in order: kind, sealed, lineage, sequence, backup, time, root record, tables, files, removed names. Counts and
+//! lengths are variable-length integers; a count is believed only as far as the bytes left could hold so many entries.
+
+use super::{CopyKind, MAX_LEN, Manifest, ManifestFile, ManifestTable, PIECE, check_file_name, incomplete};
+use crate::codec::{Reader, Writer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{CheckpointSeq, Lineage, TableId};
+
+/// The newest format version this engine reads and the one it writes.
+pub const FORMAT_VERSION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"STRANDMF";
+/// Magic, version, length of the body.
+const HEAD: usize = 8 + 4 + 8;
+const CRC: usize = 4;
+
+pub fn encode(m: &Manifest) -> Vec<u8> {
+    let body = encode_body(m);
+    let mut out = Vec::with_capacity(HEAD + body.len() + CRC);
+    out.extend_from_slice(MAGIC);
+    out.put_u32(FORMAT_VERSION);
+    out.put_u64(body.len() as u64);
+    out.extend_from_slice(&body);
+    let crc = crc32fast::hash(&out);
+    out.put_u32(crc);
+    out
+}
+
+fn encode_body(m: &Manifest) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.put_u8(match m.kind {
+        CopyKind::Full => 0,
+        CopyKind::Targeted => 1,
+    });
+    out.put_u8(u8::from(m.sealed));
+    out.put_u64(m.lineage.0);
+    out.put_u64(m.sequence.to_raw());
+    out.put_u64(m.backup);
+    out.put_u64(m.time_ms);
+    out.put_bytes(&m.root);
+    out.put_varint(m.tables.len() as u64);
+    for t in &m.tables {
+        out.put_bytes(t.name.as_bytes());
+        out.put_varint(t.id.0);
+    }
+    out.put_varint(m.files.len() as u64);
+    for f in &m.files {
+        encode_file(f, &mut out);
+    }
+    out.put_varint(m.removed.len() as u64);
+    for name in &m.removed {
+        out.put_bytes(name.as_bytes());
+    }
+    out
+}
+
+fn encode_file(f: &ManifestFile, out: &mut Vec<u8>) {
+    out.put_bytes(f.name.as_bytes());
+    out.put_varint(f.table.0);
+    out.put_varint(f.size);
+    out.put_varint(f.pieces.len() as u64);
+    for crc in &f.pieces {
+        out.put_u32(*crc);
+    }
+}
+
+pub fn decode(bytes: &[u8]) -> Result<Manifest> {
+    let mut r = Reader::new(open_envelope(bytes)?);
+    decode_body(&mut r).and_then(|m| r.finish().map(|()| m)).map_err(|e| incomplete(e.message()))
+}
+
+/// The body of a whole and undamaged manifest of a version that is understood.
+fn open_envelope(bytes: &[u8]) -> Result<&[u8]> {
+    if bytes.len() < HEAD + CRC || &bytes[..8] != MAGIC {
+        return Err(incomplete("it does not begin as one"));
+    }
+    let mut r = Reader::new(&bytes[8..]);
+    let (version, len) = (r.u32()?, r.u64()?);
+    let (covered, crc) = bytes.split_at(bytes.len() - CRC);
+    let good = Reader::new(crc).u32()? == crc32fast::hash(covered);
+    // The checksum comes first: a damaged version number must not look like a version to come.
+    if !good {
+        return Err(incomplete("its checksum does not agree"));
+    }
+    if version != FORMAT_VERSION {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the manifest has format version {version}, this engine reads version {FORMAT_VERSION}"),
+        )
+        .remedy("use the version of Strandline that made the copy, or a newer one"));
+    }
+    if len != (covered.len() - HEAD) as u64 || len > MAX_LEN {
+        return Err(incomplete("its length does not agree"));
+    }
+    Ok(&covered[HEAD..])
+}
+
+fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
+    let kind = match r.u8()? {
+        0 => CopyKind::Full,
+        1 => CopyKind::Targeted,
+        other => return Err(Error::corrupt(format!("{other} is no kind of copy"))),
+    };
+    let sealed = match r.u8()? {
+        0 => false,
+        1 => true,
+        other => return Err(Error::corrupt(format!("{other} is no seal"))),
+    };
+    let lineage = Lineage(r.u64()?);
+    let sequence = CheckpointSeq::from_raw(r.u64()?);
+    let (backup, time_ms) = (r.u64()?, r.u64()?);
+    let root = r.bytes()?.to_vec();
+    let tables = many(r, 2, decode_table)?;
+    let files = many(r, 4, |r| decode_file(r, sealed))?;
+    let removed = many(r, 1, decode_name)?;
+    let m = Manifest { kind, sealed, lineage, sequence, backup, time_ms, root, tables, files, removed };
+    check_meaning(&m)?;
+    Ok(m)
+}
+
+/// A count, then so many entries of at least `least` bytes each.
+fn many<T>(r: &mut Reader<'_>, least: usize, mut one: impl FnMut(&mut Reader<'_>) -> Result<T>) -> Result<Vec<T>> {
+    let n = r.varint()?;
+    if n > (r.remaining() / least) as u64 {
+        return Err(Error::corrupt(format!("{n} entries cannot be in {} bytes", r.remaining())));
+    }
+    (0..n).map(|_| one(r)).collect()
+}
+
+fn decode_table(r: &mut Reader<'_>) -> Result<ManifestTable> {
+    Ok(ManifestTable { name: r.text()?.to_owned(), id: TableId(r.varint()?) })
+}
+
+fn decode_name(r: &mut Reader<'_>) -> Result<String> {
+    let name = r.text()?;
+    check_file_name(name)?;
+    Ok(name.to_owned())
+}
+
+fn decode_file(r: &mut Reader<'_>, sealed: bool) -> Result<ManifestFile> {
+    let name = decode_name(r)?;
+    let table = TableId(r.varint()?);
+    let size = r.varint()?;
+    let pieces = many(r, 4, |r| r.u32())?;
+    let expected = if sealed { size.div_ceil(PIECE as u64) } else { 0 };
+    if pieces.len() as u64 != expected {
+        return Err(Error::corrupt(format!("{name} has {} checksums instead of {expected}", pieces.len())));
+    }
+    Ok(ManifestFile { name, table, size, pieces })
+}
+
+/// What no single field can show: names and ids are unique, tables are sorted, and each file is that of a table of the
+/// copy.
+fn check_meaning(m: &Manifest) -> Result<()> {
+    if !m.tables.windows(2).all(|w| w[0].name < w[1].name) {
+        return Err(Error::corrupt("the tables are out of order"));
+    }
+    let mut names: Vec<&str> = m.files.iter().map(|f| f.name.as_str()).chain(m.removed.iter().map(|n| &**n)).collect();
+    names.sort_unstable();
+    if let Some(w) = names.windows(2).find(|w| w[0] == w[1]) {
+        return Err(Error::corrupt(format!("{} is listed twice", w[0])));
+    }
+    let mut ids: Vec<TableId> = m.tables.iter().map(|t| t.id).collect();
+    ids.sort_unstable();
+    if ids.first() == Some(&TableId::CATALOG) || ids.windows(2).any(|w| w[0] == w[1]) {
+        return Err(Error::corrupt("two tables have one id"));
+    }
+    for f in &m.files {
+        let known = f.table == TableId::CATALOG || ids.binary_search(&f.table).is_ok();
+        if !known || f.name != f.table.file_name() {
+            return Err(Error::corrupt(format!("{} is the file of no table of the copy", f.name)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! The names of the files of a home or copy, and which of them a manifest may list.
+//!
+//! A manifest or a stream may come from anywhere, and a restore creates the files that it names. So a name must be one
+//! plain component, and must not be the name of a file whose presence means something by itself: a root record laid
+//! beside a manifest, say, would turn a copy into a contradiction.
+
+use crate::error::{Error, Result};
+use crate::types::TableId;
+
+/// The file of the manifest.
+pub const MANIFEST_FILE: &str = "Strandline.manifest";
+/// The file of the root record, in a home only.
+pub const ROOT_FILE: &str = "Strandline.root";
+/// The file whose lock says that a process has the home open.
+pub const LOCK_FILE: &str = "Strandline.lock";
+/// What a file is called after its own name while it is being copied.
+pub const COPY_SUFFIX: &str = ".copy";
+
+/// Longest file name, in bytes.
+const NAME_MAX: usize = 255;
+
+/// Refuses a name that no copy may hold.
+///
+/// # Errors
+/// `Corrupt` naming it.
+pub fn check_file_name(name: &str) -> Result<()> {
+    let plain = !name.is_empty()
+        && name.len() + COPY_SUFFIX.len() <= NAME_MAX
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        && !name.starts_with('.');
+    let reserved = [MANIFEST_FILE, ROOT_FILE, LOCK_FILE].contains(&name) || name.ends_with(COPY_SUFFIX);
+    if plain && !reserved {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!("`{}` is no name for a file of a copy", name.escape_debug())))
+}
+
+/// True when a file of this name is a part of a home or copy, whole or half-written; anything else in the directory is
+/// not the engine's.
+#[must_use]
+pub fn belongs(name: &str) -> bool {
+    let name = name.strip_suffix(COPY_SUFFIX).unwrap_or(name);
+    [MANIFEST_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
+        || name == TableId::CATALOG.file_name()
+        || name
+            .strip_prefix("table-")
+            .and_then(|n| n.strip_suffix(".sl"))
+            .is_some_and(|n| n.len() >= 8 && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_in_the_directory() {
+        for good in ["Strandline.catalog", "table-00000001.sl", "table-123456789.sl"] {
+            check_file_name(good).unwrap();
+            assert!(belongs(good) && belongs(&format!("{good}.copy")));
+        }
+        for bad in
+            ["", ".", "..", "a/b", "a\\b", "/etc/x", "a\0", "Strandline.root", "Strandline.manifest", "x.copy", "ä"]
+        {
+            assert!(check_file_name(bad).is_err(), "{bad}");
+        }
+        assert!(!belongs("notes.txt") && !belongs("table-1.sl") && !belongs("table-0000000x.sl"));
+    }
+}
