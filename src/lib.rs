@@ -21,6 +21,7 @@
 pub mod codec;
 mod error;
 pub mod manifest;
+pub mod txn;
 mod types;
 
 pub use error::{Error, ErrorKind, Location, Result};
