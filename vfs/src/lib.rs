@@ -14,10 +14,61 @@
 //! - **V7** A read may fail, or return wrong bytes.
 //!
 //! There is no clock, no thread and no source of randomness here: a fake disk must not have to fake the world.
+//!
+//! # What is here
+//!
+//! | | |
+//! | --- | --- |
+//! | [`os`] | the operating system, with direct access where asked for |
+//! | [`mem`] | plain memory, for unit tests; it knows no crash |
+//! | [`trace`] | a wrapper that records calls, to test the order of writes and syncs, or counts what they cost |
+//! | [`fault`] | a wrapper that makes chosen calls fail, keeps transfers short, or fills the device |
+//! | [`conformance`] | the suite that every implementation passes, yours included |
+//!
+//! A disk that loses, tears and reorders what was not synced is the crate `strandline-sim`.
+//!
+//! # How to use it
+//!
+//! Write storage code against `dyn Vfs`; production hands it [`os::OsVfs`], tests whatever they want to see:
+//!
+//! ```
+//! use std::{io, path::Path, sync::Arc};
+//! use strandline_vfs::{OpenOptions, Vfs, fault, mem::MemVfs, trace::TraceVfs};
+//!
+//! /// Replaces a file so that a crash leaves the old content or the new, never a mixture and never nothing.
+//! fn replace(vfs: &dyn Vfs, dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+//!     let draft = dir.join(format!("{name}.draft"));
+//!     let file = vfs.open(&draft, OpenOptions::create())?;
+//!     file.set_len(0)?;
+//!     file.write_all_at(content, 0)?;
+//!     file.sync_all()?; // V2, V3: before the name points to it
+//!     vfs.rename(&draft, &dir.join(name))?;
+//!     vfs.sync_dir(dir) // V4
+//! }
+//!
+//! let dir = Path::new("/");
+//! let faulty = fault::FaultVfs::new(Arc::new(MemVfs::new()));
+//! let vfs = TraceVfs::new(Arc::new(faulty.clone()), dir);
+//! replace(&vfs, dir, "config", b"one")?;
+//! let order: Vec<_> = vfs.events().iter().map(|event| event.call.name()).collect();
+//! assert_eq!(order, ["create", "set_len", "write", "sync_all", "rename", "sync_dir"]);
+//!
+//! faulty.limit_space(Some(2)); // a full device must not cost the old content
+//! assert_eq!(replace(&vfs, dir, "config", b"three").unwrap_err().kind(), io::ErrorKind::StorageFull);
+//! let mut content = [0; 3];
+//! vfs.open(&dir.join("config"), OpenOptions::read())?.read_exact_at(&mut content, 0)?;
+//! assert_eq!(&content, b"one");
+//! # Ok::<(), io::Error>(())
+//! ```
 
+mod call;
 pub mod conformance;
+pub mod fault;
 pub mod mem;
 pub mod os;
+pub mod trace;
+
+pub use call::Call;
 
 use std::ffi::OsString;
 use std::fmt;
