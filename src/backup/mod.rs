@@ -1,0 +1,39 @@
+//! Online backup: what to copy, how to copy it, and how to know that the copy is good.
+//!
+//! A backup pins one checkpoint P. What P reaches is never overwritten while it is pinned (B1), and what is written
+//! meanwhile P does not reach; so the files may be copied while the database works, in any order, by anyone. The bytes
+//! that a table's file had at P are enough, and more do no harm. What the copy is, is said by the [`Manifest`], written
+//! last.
+//!
+//! ```text
+//! plan    P and its catalog  ->  the items to copy and the unsealed manifest
+//! run     plan               ->  a sink: a directory, a stream; piece checksums on the way; the manifest last
+//! verify  a copy             ->  presence, sizes, pieces, then every block that the manifest's root reaches
+//! restore a copy, a stream   ->  a fresh directory, by the same engine, verified
+//! ```
+//!
+//! The pin itself, its place in the root record, and the guard that the caller holds are not here: this room is handed a
+//! checkpoint that will stay.
+//!
+//! - **K1** Listed files exist, unshrunk, until the backup is closed. Here: a source shorter than listed is filled with
+//!   zeros in the copy and reported, one that is missing is an error.
+//! - **K6** A wrong, incomplete, damaged or opened copy is refused by name before it is changed.
+//! - **K7** A run that does not come to its end leaves no manifest, and takes back what it wrote when it can.
+
+mod copy;
+mod directory;
+mod plan;
+mod progress;
+mod restore;
+mod stream;
+
+pub use crate::manifest::{CopyKind, Manifest, ManifestFile, ManifestTable};
+pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
+pub use directory::DirectorySink;
+pub use plan::{BackupItem, ItemKind, Plan, PlanHead, PlanTable};
+pub use progress::{OnProgress, Progress};
+pub use restore::{RestoreOptions, restore_files, restore_stream_files};
+pub use stream::{Event, StreamSink, StreamSource};
+
+#[cfg(test)]
+mod tests;

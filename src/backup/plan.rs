@@ -1,0 +1,190 @@
+//! From a pinned checkpoint to the list of things to copy.
+//!
+//! The list is fixed when the backup is opened and never changes: the catalog's file first, so that a reader of a stream
+//! meets the small file that explains the others before them, then a file per table in the order of their names, the
+//! manifest last. Sizes are those that the checkpoint recorded, not those the files happen to have: whatever was
+//! appended since belongs to later checkpoints.
+//!
+//! A backup of chosen tables copies the whole catalog too, since its blocks vouch for each other up to the root record; its
+//! manifest names only the chosen tables, and opening the copy forgets the rest.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{CopyKind, MANIFEST_FILE, Manifest, ManifestFile, ManifestTable};
+use crate::types::{CheckpointSeq, Lineage, Origin, TableId};
+
+/// What the manifest says of the backup as a whole.
+#[derive(Clone, Debug)]
+pub struct PlanHead {
+    /// The history of the database.
+    pub lineage: Lineage,
+    /// The checkpoint that is pinned.
+    pub sequence: CheckpointSeq,
+    /// Identity of the backup, as in the root record while it is open.
+    pub backup: u64,
+    /// Wall time, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The root record that the copy starts from, encoded.
+    pub root: Vec<u8>,
+    /// Bytes of the catalog's file that belong to the checkpoint; `None` when it has no file yet.
+    pub catalog_size: Option<u64>,
+}
+
+/// A table at the pinned checkpoint.
+#[derive(Clone, Debug)]
+pub struct PlanTable {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: TableId,
+    /// Bytes of its file that belong to the checkpoint; `None` for a table without a file, which is restored empty.
+    pub size: Option<u64>,
+}
+
+/// What an item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ItemKind {
+    /// The catalog's file.
+    Catalog,
+    /// A table's file.
+    Table,
+    /// The manifest: to be copied last.
+    Manifest,
+}
+
+/// One file to copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupItem {
+    name: String,
+    source: PathBuf,
+    size: u64,
+    kind: ItemKind,
+    table: Option<String>,
+}
+
+impl BackupItem {
+    /// Its name relative to the copy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The full path of the file to read.
+    #[must_use]
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Bytes to copy from the beginning of the source; more do no harm.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> ItemKind {
+        self.kind
+    }
+
+    /// The table whose file it is.
+    #[must_use]
+    pub fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+}
+
+/// Everything a copier must know before a byte moves.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    manifest: Manifest,
+    files: Vec<BackupItem>,
+}
+
+impl Plan {
+    /// The plan for a backup of the home `home`; `only` empty means all tables.
+    ///
+    /// # Errors
+    /// `NotFound` naming a table in `only` that the checkpoint does not hold.
+    pub fn new(home: &Path, head: PlanHead, mut tables: Vec<PlanTable>, only: &[String]) -> Result<Self> {
+        if let Some(missing) = only.iter().find(|name| !tables.iter().any(|t| t.name == **name)) {
+            return Err(Error::new(ErrorKind::NotFound, format!("the checkpoint holds no table `{missing}`"))
+                .remedy("list the tables; one made after the last checkpoint needs a fresh checkpoint first"));
+        }
+        tables.retain(|t| only.is_empty() || only.contains(&t.name));
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        let catalog = head.catalog_size.map(|size| (TableId::CATALOG, size));
+        let sized = tables.iter().filter_map(|t| t.size.map(|size| (t.id, size)));
+        let files = catalog.into_iter().chain(sized).map(|(table, size)| ManifestFile {
+            name: table.file_name(),
+            table,
+            size,
+            pieces: Vec::new(),
+        });
+        let manifest = Manifest {
+            kind: if only.is_empty() { CopyKind::Full } else { CopyKind::Targeted },
+            sealed: false,
+            lineage: head.lineage,
+            sequence: head.sequence,
+            backup: head.backup,
+            time_ms: head.time_ms,
+            root: head.root,
+            files: files.collect(),
+            tables: tables.into_iter().map(|t| ManifestTable { name: t.name, id: t.id }).collect(),
+            removed: Vec::new(),
+        };
+        Ok(Self::of_manifest(home, manifest))
+    }
+
+    /// The plan for copying what `manifest` lists from `dir`: a home with a backup open, or a copy.
+    #[must_use]
+    pub fn of_manifest(dir: &Path, manifest: Manifest) -> Self {
+        let files = manifest.files.iter().map(|f| BackupItem {
+            name: f.name.clone(),
+            source: dir.join(&f.name),
+            size: f.size,
+            kind: if f.table == TableId::CATALOG { ItemKind::Catalog } else { ItemKind::Table },
+            table: manifest.tables.iter().find(|t| t.id == f.table).map(|t| t.name.clone()),
+        });
+        Self { files: files.collect(), manifest }
+    }
+
+    /// The manifest of the copy to be; not sealed, unless it is that of a sealed copy.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The files to copy, without the manifest.
+    #[must_use]
+    pub fn files(&self) -> &[BackupItem] {
+        &self.files
+    }
+
+    /// All items, the manifest last. Its source is where the engine keeps it in `home` while the backup is open.
+    #[must_use]
+    pub fn items(&self, home: &Path) -> Vec<BackupItem> {
+        let mut items = self.files.clone();
+        items.push(BackupItem {
+            name: MANIFEST_FILE.to_owned(),
+            source: home.join(MANIFEST_FILE),
+            size: self.manifest.encode().len() as u64,
+            kind: ItemKind::Manifest,
+            table: None,
+        });
+        items
+    }
+
+    /// Bytes of all files, the manifest not counted.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.manifest.bytes()
+    }
+
+    /// Where an increment on top of the copy would start.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.manifest.origin()
+    }
+}
