@@ -23,6 +23,7 @@ pub mod block;
 pub mod codec;
 mod error;
 pub mod manifest;
+pub mod page;
 pub mod txn;
 mod types;
 
