@@ -34,6 +34,5 @@ mod tests;
 
 pub use extents::ExtentSet;
 pub use format::{BLOCK_HEADER, FILE_HEADER, FileHeader, MAX_BLOCK, check_block, check_unit, data_start};
-pub use lists::{Dead, DeadList, SpaceState, drop_entry};
-pub use space::Settled;
-pub use store::{BlockSource, BlockStore, Counters, body_capacity};
+pub use lists::{Dead, DeadList, Lists, SpaceState, drop_entry};
+pub use store::{BlockSource, BlockStore, Counters, Reserved, body_capacity};

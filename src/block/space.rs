@@ -4,8 +4,8 @@
 //! Time is cut into *intervals*, each ending with a checkpoint. One interval is live; while a checkpoint is being
 //! written, the interval it ends is still open too, because the checkpoint goes on writing and giving up blocks while
 //! commits work for the next. An interval knows the blocks born in it (`fresh`) and those given up in it that an older
-//! checkpoint needs (`dead`). Beside them stand the ranges that may be taken (`available`) and those that a dropped
-//! checkpoint no longer needs but a root record may still reach (`pending`).
+//! checkpoint needs (`dead`). Beside them stand the ranges that may be taken (`available`) and those whose last write
+//! failed, so that it may still reach the disk later: they rest until the next checkpoint (`pending`).
 //!
 //! # Giving a block up
 //! Let the state that interval *i* will become be without the block. The checkpoint before *i* reaches the block iff it
@@ -15,7 +15,9 @@
 //! # What a checkpoint stores
 //! When checkpoint N is about to become true, its available bytes are everything that N and the older ones do not reach:
 //! the ranges that may be taken, the pending ones, the blocks born in the interval after N (written meanwhile for commits
-//! that N does not hold), and freed blocks that a reader in memory still holds.
+//! that N does not hold), freed blocks that a reader in memory still holds, and what dropping older checkpoints frees.
+//! Asking for that decides nothing; the checkpoint becomes the newest only when it is settled, so one that fails half-way
+//! needs no undo.
 //!
 //! # Checkpoints that pass by
 //! A table without changes takes no part in a checkpoint, and its store is not told. So intervals roll on by themselves:
@@ -24,7 +26,7 @@
 //!
 //! # Invariants
 //! - B1: `take` hands out only bytes that no retained checkpoint and no root record that may be on disk reaches.
-//! - B3: `pending` moves to `available` only when the caller says that both slots are durable.
+//! - B3: what dropping checkpoints frees becomes available only when the caller says that both slots are durable.
 //! - S1: a held block is not handed out before its last hold is gone, whatever the lists say.
 
 use std::collections::BTreeMap;
@@ -32,16 +34,7 @@ use std::collections::BTreeMap;
 use crate::types::{BlockAddr, CheckpointSeq, Extent};
 
 use super::extents::ExtentSet;
-use super::lists::{Dead, DeadList, SpaceState};
-
-/// What a finished checkpoint has to store about a table's file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
-    /// Size and available bytes.
-    pub state: SpaceState,
-    /// The blocks given up in the interval that the checkpoint ends, and still reached by the one before.
-    pub dead: DeadList,
-}
+use super::lists::{Dead, SpaceState};
 
 /// One interval of time, ending with checkpoint `seq`.
 #[derive(Debug, Default)]
@@ -171,33 +164,39 @@ impl Space {
         }
     }
 
-    /// What checkpoint `seq`, all of whose blocks are written, has to store. Nothing is decided yet: either
-    /// [`Space::complete`] or [`Space::abandon`] follows.
-    pub fn finish(&mut self, seq: CheckpointSeq) -> (u64, Vec<Extent>, Vec<Dead>) {
+    /// The blocks given up for checkpoint `seq`, all of whose blocks are written, that an older one needs. Decides nothing.
+    pub fn dead(&mut self, seq: CheckpointSeq) -> Vec<Dead> {
+        if seq <= self.newest {
+            return Vec::new();
+        }
         self.end_interval(seq);
-        let dead = self.ending.as_ref().map(|e| e.dead.clone()).unwrap_or_default();
-        (self.end, self.unreached(&self.live.fresh), dead)
+        self.ending.as_ref().map(|e| e.dead.clone()).unwrap_or_default()
     }
 
-    /// What a checkpoint that leaves the table as it is has to store.
-    pub fn current(&self) -> (u64, Vec<Extent>) {
-        let mut ranges = self.unreached(&self.live.fresh);
-        ranges.extend(self.ending.iter().flat_map(|e| e.fresh.iter()));
-        (self.end, ranges)
-    }
-
-    /// The bytes that no checkpoint reaches, given those born after the last.
-    fn unreached(&self, fresh: &ExtentSet) -> Vec<Extent> {
+    /// Where the file ends, and every range that no checkpoint up to `seq` reaches. Decides nothing.
+    pub fn unreached(&mut self, seq: CheckpointSeq) -> (u64, Vec<Extent>) {
+        if seq > self.newest {
+            self.end_interval(seq);
+        }
         let held = self.held.iter().filter(|(_, h)| h.free).map(|(&offset, h)| Extent { offset, len: h.len });
-        self.available.iter().chain(self.pending.iter()).chain(fresh.iter()).chain(held).collect()
+        let mut out: Vec<Extent> = self.available.iter().chain(self.pending.iter()).chain(held).collect();
+        out.extend(self.live.fresh.iter());
+        // An interval that stayed open although its checkpoint is past: the table took no part in it.
+        out.extend(self.ending.iter().filter(|e| e.seq != seq).flat_map(|e| e.fresh.iter()));
+        (self.end, out)
     }
 
-    /// Checkpoint `seq` is durable.
-    pub fn complete(&mut self, seq: CheckpointSeq) {
-        self.end_interval(seq);
-        self.ending = None;
-        self.newest = seq;
-        self.abandoned = self.abandoned.max(seq);
+    /// Checkpoint `seq` is in both slots: what it freed, and what rested until now, may be taken (B3).
+    pub fn settle(&mut self, seq: CheckpointSeq, freed: &[Extent]) {
+        if seq > self.newest {
+            self.end_interval(seq);
+            self.ending = None;
+            self.newest = seq;
+            self.abandoned = self.abandoned.max(seq);
+        }
+        for e in std::mem::take(&mut self.pending).iter().chain(freed.iter().copied()) {
+            self.free(e);
+        }
     }
 
     /// Checkpoint `seq` will never be: what was written for it belongs to the next.
@@ -206,21 +205,6 @@ impl Space {
         let mut live = std::mem::take(&mut self.live);
         self.fold_into(&mut live);
         self.live = live;
-    }
-
-    /// The root record to come does not need these bytes any more.
-    pub fn retire(&mut self, ranges: &[Extent]) {
-        for &e in ranges {
-            assert!(!self.available.overlaps(e), "B2: the retired bytes at {} are available", e.offset);
-            self.pending.add(e);
-        }
-    }
-
-    /// No root record on disk needs the pending bytes.
-    pub fn release_pending(&mut self) {
-        for e in std::mem::take(&mut self.pending).iter() {
-            self.free(e);
-        }
     }
 
     /// Makes bytes available, except those of held blocks (S1).
@@ -316,16 +300,12 @@ mod tests {
     fn what_a_checkpoint_frees_is_taken_only_after_both_slots() {
         let mut s = space();
         let old = s.take(512, seq(1));
-        s.finish(seq(1));
-        s.complete(seq(1));
+        s.settle(seq(1), &[]);
         s.give_up(addr(old, seq(1)), seq(2));
         assert_ne!(s.take(512, seq(2)), old, "checkpoint 1 reaches it");
-        let (.., dead) = s.finish(seq(2));
-        assert_eq!(dead, [Dead { extent: old, birth: seq(1) }]);
-        s.complete(seq(2));
-        s.retire(&[old]);
+        assert_eq!(s.dead(seq(2)), [Dead { extent: old, birth: seq(1) }]);
         assert_ne!(s.take(512, seq(3)), old, "the second slot may still hold checkpoint 1");
-        s.release_pending();
+        s.settle(seq(2), &[old]);
         assert_eq!(s.take(512, seq(3)), old);
     }
 
@@ -335,14 +315,30 @@ mod tests {
         let one = s.take(512, seq(1));
         let two = s.take(512, seq(2));
         let three = s.take(512, seq(1));
-        let (end, free, _) = s.finish(seq(1));
-        assert_eq!((end, free), (three.end(), vec![two]));
+        assert_eq!(s.unreached(seq(1)), (three.end(), vec![two]));
         s.give_up(addr(one, seq(1)), seq(2));
-        let (_, free, dead) = s.finish(seq(1));
-        assert_eq!((free, dead), (vec![two], vec![]));
-        s.complete(seq(1));
-        let (_, free, dead) = s.finish(seq(2));
-        assert_eq!((free, dead.len()), (vec![], 1));
+        assert_eq!((s.unreached(seq(1)).1, s.dead(seq(1))), (vec![two], vec![]));
+        s.settle(seq(1), &[]);
+        assert_eq!((s.unreached(seq(2)).1, s.dead(seq(2)).len()), (vec![], 1));
+    }
+
+    /// A change of the catalog drops a checkpoint: its number is below the live one, the table took no part in it.
+    #[test]
+    fn a_checkpoint_that_passes_by_disturbs_nothing() {
+        for late in [false, true] {
+            let mut s = space();
+            let one = s.take(512, seq(1));
+            s.settle(seq(1), &[]);
+            if late {
+                s = Space::new(SpaceState { size: one.end(), available: vec![] }, seq(2));
+            }
+            let two = s.take(512, seq(2));
+            s.give_up(addr(one, seq(1)), seq(2));
+            let minor = seq(1).next_minor().unwrap();
+            assert_eq!((s.dead(minor), s.unreached(minor).1), (vec![], vec![two]));
+            s.settle(minor, &[]);
+            assert_eq!((s.dead(seq(2)).len(), s.unreached(seq(2)).1), (1, vec![]));
+        }
     }
 
     /// Covers: S1.
@@ -355,7 +351,7 @@ mod tests {
         s.hold(a);
         s.give_up(a, seq(1));
         assert_eq!(s.free_bytes(), (0, 0));
-        assert_eq!(s.current().1, [Extent { offset: 4608, len: 512 }, a.extent()]);
+        assert_eq!(s.unreached(seq(0)).1, [a.extent(), Extent { offset: 4608, len: 512 }]);
         s.release(a);
         assert_eq!(s.free_bytes(), (0, 0));
         s.release(a);
@@ -373,16 +369,15 @@ mod tests {
         assert_eq!(s.free_bytes(), (512, 0), "nobody will ever reach it");
         s.give_up(addr(b, seq(1)), seq(1));
         assert_eq!(s.free_bytes(), (1024, 0), "a late gift for the abandoned checkpoint");
-        let (_, free, dead) = s.finish(seq(2));
-        assert_eq!((free, dead), (vec![Extent { offset: a.offset, len: 1024 }], vec![]));
+        assert_eq!(s.unreached(seq(2)).1, [Extent { offset: a.offset, len: 1024 }]);
+        assert_eq!(s.dead(seq(2)), []);
     }
 
     #[test]
     #[should_panic(expected = "S2")]
     fn nothing_changes_for_a_complete_checkpoint() {
         let mut s = space();
-        s.finish(seq(1));
-        s.complete(seq(1));
+        s.settle(seq(1), &[]);
         s.take(512, seq(1));
     }
 

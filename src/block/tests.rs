@@ -30,9 +30,9 @@ fn poke(vfs: &MemVfs, bytes: &[u8], offset: u64) {
 fn reopened(vfs: &MemVfs) -> (BlockStore, [BlockAddr; 3]) {
     let s = store(vfs, None, 1);
     let addrs = ["one", "two", "three"].map(|body| s.write(body.as_bytes(), seq(1)).unwrap());
-    let settled = s.finish_checkpoint(seq(1));
-    assert!(s.sync().unwrap());
-    (store(vfs, Some(settled.state), 2), addrs)
+    let state = s.space(seq(1), &[]);
+    s.sync().unwrap();
+    (store(vfs, Some(state), 2), addrs)
 }
 
 #[test]
@@ -42,7 +42,8 @@ fn what_was_written_is_read_after_reopening() {
     for (addr, body) in addrs.iter().zip(["one", "two", "three"]) {
         assert_eq!(&*s.read(*addr).unwrap(), body.as_bytes());
     }
-    assert!(s.close_handle());
+    s.close_handle();
+    assert!(!s.is_open());
     assert_eq!(&*s.read_block(addrs[0]).unwrap(), b"one");
     assert_eq!(s.counters(), Counters { reads: 4, bytes_read: 4 * 512, ..Counters::default() });
 }
@@ -51,21 +52,25 @@ fn what_was_written_is_read_after_reopening() {
 fn an_empty_table_has_no_file() {
     let vfs = MemVfs::new();
     let s = store(&vfs, None, 1);
-    assert_eq!(s.finish_checkpoint(seq(1)), Settled { state: SpaceState::empty(UNIT), dead: DeadList::default() });
-    assert!(!s.sync().unwrap());
+    assert_eq!((s.space(seq(1), &[]), s.dead(seq(1))), (SpaceState::empty(UNIT), DeadList::default()));
+    s.sync().unwrap();
+    assert!(!s.take_created());
     assert_eq!(vfs.metadata(Path::new(PATH)).unwrap(), None);
 }
 
 #[test]
-fn the_directory_is_synced_once() {
+fn only_a_new_file_asks_for_a_sync_of_the_directory() {
     let vfs = MemVfs::new();
     let s = store(&vfs, None, 1);
     s.write(b"x", seq(1)).unwrap();
-    assert!(s.is_unsynced() && !s.close_handle());
-    assert!(s.sync().unwrap());
+    s.close_handle();
+    assert!(s.is_unsynced() && s.is_open());
+    s.sync().unwrap();
+    assert!(s.take_created() && !s.take_created());
     s.write(b"x", seq(1)).unwrap();
-    assert!(!s.sync().unwrap());
-    assert!(!s.sync().unwrap());
+    s.sync().unwrap();
+    s.sync().unwrap();
+    assert!(!s.take_created());
     assert_eq!(s.counters().syncs, 2);
 }
 
@@ -106,7 +111,8 @@ fn damage_is_named_with_file_and_offset() {
 
 #[test]
 fn damaged_files_are_refused_at_the_first_touch() {
-    let damages: [(&str, fn(&MemVfs)); 5] = [
+    type Damage = (&'static str, fn(&MemVfs));
+    let damages: [Damage; 5] = [
         ("missing", |v| v.remove_file(Path::new(PATH)).unwrap()),
         ("has 4096 bytes", |v| v.open(Path::new(PATH), OpenOptions::write()).unwrap().set_len(4096).unwrap()),
         ("STRANDTB", |v| poke(v, b"LOST", 0)),
@@ -145,17 +151,12 @@ fn lists_that_describe_their_own_file() {
     for b in blocks.iter().step_by(2) {
         s.give_up(*b, seq(1));
     }
-    let encode = |settled: Settled| {
-        let mut out = Vec::new();
-        settled.state.encode(&mut out);
-        settled.dead.encode(&mut out);
-        (out, settled)
-    };
-    let (addr, settled) = s.write_lists(seq(1), encode).unwrap();
-    let body = s.read(addr).unwrap();
-    let mut r = Reader::new(&body);
-    let state = SpaceState::decode(&mut r).unwrap();
-    assert_eq!((&state, &DeadList::decode(&mut r).unwrap()), (&settled.state, &settled.dead));
+    let lists = || Lists { space: s.space(seq(1), &[]), dead: s.dead(seq(1)) };
+    s.cancel_reserved(s.reserve(5000, seq(1)).unwrap());
+    let reserved = s.reserve(lists().encode().len() + 64, seq(1)).unwrap();
+    let addr = s.write_reserved(reserved, &lists().encode()).unwrap();
+    let state = Lists::decode(&s.read(addr).unwrap()).unwrap().space;
+    assert_eq!(state, s.space(seq(1), &[]));
     let list: ExtentSet = state.available.iter().copied().collect();
     assert!(!list.overlaps(addr.extent()));
     let reachable = u64::from(addr.size) + 50 * u64::from(UNIT);
