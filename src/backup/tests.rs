@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use strandline_vfs::mem::MemVfs;
+use strandline_vfs::trace::TraceVfs;
 use strandline_vfs::{OpenOptions, Vfs};
 
 use super::*;
@@ -309,4 +311,36 @@ fn files_of_many_tables_stay_in_order() {
         assert_eq!(vfs.metadata(&Path::new(COPY).join(name)).unwrap().unwrap().len, size);
     }
     assert_eq!(names(&vfs, COPY).len(), 52);
+}
+
+/// The order that K7 rests on: files synced, renamed, directory synced, manifest synced, renamed, directory synced.
+#[test]
+fn the_manifest_comes_last_and_everything_is_synced_before() {
+    let vfs = MemVfs::new();
+    let plan = home(&vfs, (1 << 20) + 4096);
+    let trace = TraceVfs::new(Arc::new(vfs), "/");
+    copy_to(&trace, &plan, &trace, Path::new("/copy"), CopyOptions::default(), &mut go_on).unwrap();
+    insta::assert_snapshot!(trace.durability_text(), @r"
+    create_dir  copy
+    sync_dir    .
+    create      copy/Strandline.catalog.copy
+    write       copy/Strandline.catalog.copy 0+8192
+    create      copy/table-00000001.sl.copy
+    write       copy/table-00000001.sl.copy 0+1052672
+    create      copy/table-00000002.sl.copy
+    write       copy/table-00000002.sl.copy 0+4096
+    sync_all    copy/Strandline.catalog.copy
+    sync_all    copy/table-00000001.sl.copy
+    sync_all    copy/table-00000002.sl.copy
+    rename      copy/Strandline.catalog.copy -> copy/Strandline.catalog
+    rename      copy/table-00000001.sl.copy -> copy/table-00000001.sl
+    rename      copy/table-00000002.sl.copy -> copy/table-00000002.sl
+    sync_dir    copy
+    create      copy/Strandline.manifest.copy
+    set_len     copy/Strandline.manifest.copy 0
+    write       copy/Strandline.manifest.copy 0+199
+    sync_all    copy/Strandline.manifest.copy
+    rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
+    sync_dir    copy
+    ");
 }
