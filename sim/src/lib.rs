@@ -1,1 +1,11 @@
-//! Strandline's sim crate.
+//! Deterministic simulation of storage: a disk that crashes, the dice that decide how, and the laws it obeys.
+//!
+//! - [`disk`]: a simulated disk for any code that touches files through `strandline-vfs`. It derives every image that a
+//!   power cut may leave and boots each as a fresh disk.
+//!
+//! These parts know no engine. The model, the oracle and the driver that put Strandline itself on the disk come with the
+//! feature `strandline`, which is on by default.
+
+#![forbid(unsafe_code)]
+
+pub mod disk;

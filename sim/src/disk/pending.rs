@@ -1,0 +1,172 @@
+//! Versions that the disk has accepted but not promised: slots, atoms, needs, floors.
+//!
+//! A *slot* is what sticks alone: a sector, a length, a name. Each has a chain of versions; the *floor* is the one the last
+//! durability call guaranteed, an *atom* is a version above it. An atom may *need* others. A crash image takes a prefix of
+//! each chain such that every atom taken has its needs taken too (or at the floor). Since the previous version of the slot is
+//! one more thing an atom cannot do without, a legal image is simply a set of atoms that is closed under "needs", and both
+//! "only this atom" and "all but this atom" are closures.
+//!
+//! - A1: atoms stand in the order of issue; the newest of every slot, over the base, is the live tree.
+//! - A2: needs point to older atoms or to atoms of the same call, so what was legal stays legal until a floor moves.
+//! - A3: chains are never cut and never merged, except by moving a floor; moving a floor moves the floors of its needs.
+
+use super::body::{PAGE, Page};
+use super::hash::Table;
+use super::tree::{Ino, Kind, Name, Tree};
+use std::sync::Arc;
+
+/// What sticks alone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Slot {
+    /// One sector of a file, by index.
+    Sector(Ino, u64),
+    /// The length of a file.
+    Size(Ino),
+    /// One name in a directory.
+    Name(Ino, Name),
+}
+
+impl Slot {
+    /// The inode of a sector or a length.
+    pub(crate) fn file(&self) -> Option<Ino> {
+        match self {
+            Self::Sector(ino, _) | Self::Size(ino) => Some(*ino),
+            Self::Name(..) => None,
+        }
+    }
+}
+
+/// One version of a slot.
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// The page that holds the sector, as it was after the write.
+    Sector(Arc<Page>),
+    Size(u64),
+    Name(Option<Ino>),
+}
+
+/// A version above the floor.
+#[derive(Clone)]
+pub(crate) struct Atom {
+    pub(crate) id: u64,
+    /// The event that issued it; all atoms of one call share it.
+    pub(crate) event: u64,
+    pub(crate) slot: Slot,
+    pub(crate) value: Value,
+    /// The next older version of the slot, 0 when that is the floor (or has become it since).
+    pub(crate) prev: u64,
+    pub(crate) needs: Vec<u64>,
+}
+
+impl Atom {
+    /// Makes this version the one `tree` holds.
+    pub(crate) fn apply(&self, tree: &mut Tree, sector: usize) {
+        let ino = match &self.slot {
+            Slot::Sector(ino, _) | Slot::Size(ino) | Slot::Name(ino, _) => *ino,
+        };
+        let Some(inode) = tree.get_mut(ino) else { return };
+        inode.born = inode.born.max(self.event);
+        match (&self.slot, &self.value, &mut inode.kind) {
+            (Slot::Sector(_, index), Value::Sector(page), Kind::File(f)) => {
+                let offset = index * sector as u64;
+                f.heal(offset, sector as u64);
+                if sector == PAGE {
+                    f.body.put_page(*index, Some(Arc::clone(page)));
+                } else {
+                    f.body.copy_blocks(offset, sector, page);
+                }
+            }
+            (Slot::Size(_), Value::Size(size), Kind::File(f)) => f.size = *size,
+            (Slot::Name(_, name), Value::Name(Some(to)), Kind::Dir(names)) => {
+                names.insert(Arc::clone(name), *to);
+            }
+            (Slot::Name(_, name), Value::Name(None), Kind::Dir(names)) => {
+                names.remove(name);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// All atoms of a disk.
+#[derive(Clone, Default)]
+pub(crate) struct Pending {
+    atoms: Arc<Vec<Atom>>,
+    newest: Table<Slot, u64>,
+    last_id: u64,
+}
+
+impl Pending {
+    pub(crate) fn atoms(&self) -> &Arc<Vec<Atom>> {
+        &self.atoms
+    }
+
+    /// The id that the next atom will get; those of one call follow each other, so a call can name its own in advance.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id + 1
+    }
+
+    /// Adds a version on top of the slot's chain.
+    pub(crate) fn push(&mut self, event: u64, slot: Slot, value: Value, needs: Vec<u64>) -> u64 {
+        self.last_id += 1;
+        let id = self.last_id;
+        let prev = self.newest.insert(slot.clone(), id).unwrap_or(0);
+        Arc::make_mut(&mut self.atoms).push(Atom { id, event, slot, value, prev, needs });
+        id
+    }
+
+    /// The atom with this id, while it is pending.
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Atom> {
+        let at = self.atoms.binary_search_by_key(&id, |a| a.id).ok()?;
+        Arc::make_mut(&mut self.atoms).get_mut(at)
+    }
+
+    /// Removes the atoms that `chosen` picks and all they need (A3), and returns them in order of issue.
+    pub(crate) fn settle(&mut self, mut chosen: impl FnMut(&Atom) -> bool) -> Vec<Atom> {
+        let mut marks: Vec<bool> = self.atoms.iter().map(&mut chosen).collect();
+        if !marks.contains(&true) {
+            return Vec::new();
+        }
+        close(&self.atoms, &mut marks);
+        self.remove(&marks)
+    }
+
+    /// Drops the atoms that `lost` picks: they will never be durable.
+    pub(crate) fn forget(&mut self, mut lost: impl FnMut(&Atom) -> bool) {
+        let marks: Vec<bool> = self.atoms.iter().map(&mut lost).collect();
+        if marks.contains(&true) {
+            self.remove(&marks);
+        }
+    }
+
+    fn remove(&mut self, marks: &[bool]) -> Vec<Atom> {
+        let (mut out, mut kept) = (Vec::new(), Vec::new());
+        for (atom, &taken) in self.atoms.iter().zip(marks) {
+            if taken { &mut out } else { &mut kept }.push(atom.clone());
+        }
+        for atom in &out {
+            if self.newest.get(&atom.slot) == Some(&atom.id) {
+                self.newest.remove(&atom.slot);
+            }
+        }
+        self.atoms = Arc::new(kept);
+        out
+    }
+}
+
+/// Extends `marks` by everything the marked atoms need.
+fn close(atoms: &[Atom], marks: &mut [bool]) {
+    let at = |id: u64| atoms.binary_search_by_key(&id, |a| a.id).ok();
+    let mut todo: Vec<usize> = (0..atoms.len()).filter(|&i| marks[i]).collect();
+    while let Some(i) = todo.pop() {
+        let atom = &atoms[i];
+        for need in atom.needs.iter().chain((atom.prev != 0).then_some(&atom.prev)) {
+            if let Some(n) = at(*need)
+                && !marks[n]
+            {
+                marks[n] = true;
+                todo.push(n);
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What a file system and a device promise: the switches of the disk.
+//!
+//! Everything a profile says becomes, in the end, *needs* between versions: a kinder disk is one that lets fewer versions
+//! stick alone. `strict` promises nothing that the operating system's manual does not, and is the default.
+
+/// How the two names that a rename changes are coupled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenameOrder {
+    /// Both names or neither.
+    Atomic,
+    /// Atomic within one directory; between two, the new name first.
+    Local,
+    /// The old name never goes before the new one is there.
+    TargetFirst,
+    /// The new name never comes before the old one is gone: the file may be in neither place.
+    SourceFirst,
+    /// No order at all.
+    Free,
+}
+
+/// What holds between the sectors and the length of an appending write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOrder {
+    /// Nothing.
+    Free,
+    /// Sectors stick in order of their addresses.
+    Prefix,
+    /// The length sticks only after all the data.
+    Safe,
+}
+
+/// How changes of names and lengths are ordered among each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaOrder {
+    /// Not at all.
+    Free,
+    /// In one chain, as a journal writes them; a shrink carries the zeros it leaves.
+    Chain,
+}
+
+/// What a sync of a file makes durable besides the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncScope {
+    /// Nothing: neither its name nor anything else.
+    File,
+    /// The journal up to the newest change of this inode, its names included.
+    Journal,
+}
+
+/// What a sync of a directory does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirSync {
+    /// Makes its names durable.
+    Works,
+    /// Succeeds and does nothing.
+    Ignored,
+    /// Fails with `Unsupported`.
+    Unsupported,
+}
+
+/// A kind of disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// For reports.
+    pub name: &'static str,
+    /// Bytes that stick or are lost together: 512 or 4096.
+    pub sector: usize,
+    /// Aligned bytes of one write that stick together; a multiple of `sector`, up to 16384.
+    pub atomic_unit: usize,
+    /// Order of names.
+    pub rename: RenameOrder,
+    /// Off: a name that is replaced may be seen absent in between.
+    pub replace_keeps_old: bool,
+    /// Order within an append.
+    pub append: AppendOrder,
+    /// Order of names and lengths.
+    pub meta_order: MetaOrder,
+    /// On: lengths of extending writes stay outside the chain of `meta_order`.
+    pub delayed_alloc: bool,
+    /// A length needs the data of the write that extended it.
+    pub data_before_size: bool,
+    /// A rename that replaces a file needs data and length of the new one.
+    pub data_before_rename: bool,
+    /// Data join the chain of `meta_order`.
+    pub data_in_order: bool,
+    /// `sync_data` makes a shrunken length durable too.
+    pub sync_data_shrinks: bool,
+    /// Reach of a file sync.
+    pub fsync_scope: SyncScope,
+    /// Reach of a directory sync.
+    pub dir_sync: DirSync,
+}
+
+impl Profile {
+    /// The default: each sector, length and name sticks alone; a rename within one directory is atomic.
+    #[must_use]
+    pub const fn strict() -> Self {
+        Self {
+            name: "strict",
+            sector: 512,
+            atomic_unit: 512,
+            rename: RenameOrder::Local,
+            replace_keeps_old: true,
+            append: AppendOrder::Free,
+            meta_order: MetaOrder::Free,
+            delayed_alloc: false,
+            data_before_size: false,
+            data_before_rename: false,
+            data_in_order: false,
+            sync_data_shrinks: false,
+            fsync_scope: SyncScope::File,
+            dir_sync: DirSync::Works,
+        }
+    }
+
+    /// `strict`, but `sync_data` makes a shrunken length durable.
+    #[must_use]
+    pub const fn linux() -> Self {
+        Self { name: "linux", sync_data_shrinks: true, ..Self::strict() }
+    }
+
+    /// `strict` with atomic writes of aligned 16 KiB.
+    #[must_use]
+    pub const fn nvme_16k() -> Self {
+        Self { name: "nvme_16k", atomic_unit: 16384, ..Self::strict() }
+    }
+
+    /// Names in any order, even within one rename.
+    #[must_use]
+    pub const fn alice_worst() -> Self {
+        Self { name: "alice_worst", rename: RenameOrder::Free, replace_keeps_old: false, ..Self::strict() }
+    }
+
+    /// A journaling file system that orders data before the journal that refers to it.
+    #[must_use]
+    pub const fn ext4_ordered() -> Self {
+        Self {
+            name: "ext4_ordered",
+            rename: RenameOrder::Atomic,
+            meta_order: MetaOrder::Chain,
+            delayed_alloc: true,
+            data_before_size: true,
+            data_before_rename: true,
+            sync_data_shrinks: true,
+            fsync_scope: SyncScope::Journal,
+            ..Self::strict()
+        }
+    }
+
+    /// All presets, kindest last.
+    #[must_use]
+    pub fn presets() -> Vec<Self> {
+        vec![Self::alice_worst(), Self::strict(), Self::linux(), Self::nvme_16k(), Self::ext4_ordered()]
+    }
+
+    /// The preset of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::presets().into_iter().find(|p| p.name == name)
+    }
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self::strict()
+    }
+}

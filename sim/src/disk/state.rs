@@ -1,0 +1,204 @@
+//! The disk behind its lock: the live tree, the base tree, and what is pending between them.
+//!
+//! - I1: base + all pending atoms = live, unless a failed sync, a poison mark or damage from outside set them apart on
+//!   purpose.
+//! - I2: reads look at the live tree only and never walk a chain.
+//! - I3: nothing here depends on time, threads, addresses or iteration over unordered tables.
+//! - I4: no atom is kept for an inode that no crash image can name.
+
+use super::event::{Call, Event, Record};
+use super::fault::{Act, Plan};
+use super::frame::Barrier;
+use super::hash;
+use super::pending::{Pending, Slot, Value};
+use super::pins::Pins;
+use super::profile::{MetaOrder, Profile};
+use super::tree::{Ino, Kind, ROOT, Tree};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Everything that one disk is.
+pub(crate) struct State {
+    pub(crate) profile: Profile,
+    pub(crate) live: Tree,
+    pub(crate) base: Arc<Tree>,
+    pub(crate) pending: Pending,
+    pub(crate) next_ino: Ino,
+    /// The number that the next call takes.
+    pub(crate) clock: u64,
+    /// Counts processes: handles of an earlier one are dead.
+    pub(crate) process: u64,
+    pub(crate) open: BTreeMap<Ino, usize>,
+    pub(crate) locks: BTreeSet<Ino>,
+    pub(crate) plan: Plan,
+    pub(crate) pins: Pins,
+    pub(crate) quota: Option<u64>,
+    /// Sectors whose bytes a failed sync dropped; rewriting anything in their cache page brings them back.
+    pub(crate) lost: BTreeMap<Ino, BTreeSet<u64>>,
+    /// Files whose next sync reports an earlier failure.
+    pub(crate) late: BTreeSet<Ino>,
+    pub(crate) barriers: Vec<Barrier>,
+    pub(crate) recording: bool,
+    pub(crate) every_instant: bool,
+    pub(crate) epoch: u32,
+    pub(crate) events: Vec<Event>,
+    pub(crate) record: Record,
+    pub(crate) label: Arc<str>,
+    pub(crate) trace_hash: u64,
+    /// The newest atom in the journal's chain.
+    pub(crate) chain: u64,
+}
+
+/// What a call was given when it began.
+pub(crate) struct Ticket {
+    pub(crate) event: u64,
+    pub(crate) act: Option<Act>,
+}
+
+impl State {
+    /// A disk that holds exactly `tree`, durably.
+    pub(crate) fn new(profile: Profile, tree: Tree) -> Self {
+        let next_ino = tree.inos().max().unwrap_or(ROOT) + 1;
+        Self {
+            profile,
+            base: Arc::new(tree.clone()),
+            live: tree,
+            pending: Pending::default(),
+            next_ino,
+            clock: 0,
+            process: 0,
+            open: BTreeMap::new(),
+            locks: BTreeSet::new(),
+            plan: Plan::default(),
+            pins: Pins::default(),
+            quota: None,
+            lost: BTreeMap::new(),
+            late: BTreeSet::new(),
+            barriers: Vec::new(),
+            recording: false,
+            every_instant: false,
+            epoch: 0,
+            events: Vec::new(),
+            record: Record::Changes,
+            label: Arc::from(""),
+            trace_hash: 0,
+            chain: 0,
+        }
+    }
+
+    /// Runs one call: takes a number, lets a planned fault strike, records the outcome.
+    pub(crate) fn call<T>(
+        &mut self,
+        call: Call,
+        path: &Path,
+        range: (u64, u64),
+        body: impl FnOnce(&mut Self, &Ticket) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let ticket = Ticket { event: self.clock, act: self.plan.strike(call, path) };
+        self.clock += 1;
+        let result = match ticket.act {
+            Some(Act::Error(kind)) => Err(io::Error::new(kind, format!("simulated fault in {call:?}"))),
+            _ => body(self, &ticket),
+        };
+        self.note(call, path, range, ticket.event, result.as_ref().err().map(io::Error::kind));
+        result
+    }
+
+    fn note(&mut self, call: Call, path: &Path, range: (u64, u64), index: u64, error: Option<io::ErrorKind>) {
+        let what = hash::bytes(path.as_os_str().as_encoded_bytes());
+        let outcome = error.map_or(0, |e| 1 + e as u64);
+        let words = [call as u64, what, range.0, range.1, outcome];
+        self.trace_hash = words.iter().fold(self.trace_hash, |h, &w| hash::mix(h, w));
+        if self.record == Record::All || (self.record == Record::Changes && call.changes()) {
+            let (path, label) = (Arc::from(path), Arc::clone(&self.label));
+            self.events.push(Event { index, call, path, offset: range.0, len: range.1, error, label });
+        }
+        if self.every_instant && call.changes() {
+            self.barrier(index, "instant");
+        }
+    }
+
+    /// Records what a crash at this instant may leave.
+    pub(crate) fn barrier(&mut self, event: u64, why: &'static str) {
+        if self.recording {
+            let barrier = self.snapshot(event, why);
+            self.barriers.push(barrier);
+        }
+    }
+
+    pub(crate) fn snapshot(&self, event: u64, why: &'static str) -> Barrier {
+        let (base, atoms) = (Arc::clone(&self.base), Arc::clone(self.pending.atoms()));
+        Barrier { event, epoch: self.epoch, why, base, atoms, profile: self.profile.clone() }
+    }
+
+    /// Adds a version of a name or a length that the journal orders.
+    pub(crate) fn push_meta(&mut self, event: u64, slot: Slot, value: Value, mut needs: Vec<u64>) -> u64 {
+        let chained = self.profile.meta_order == MetaOrder::Chain;
+        if chained && self.chain != 0 {
+            needs.push(self.chain);
+        }
+        let id = self.push(event, slot, value, needs);
+        if chained && id != 0 {
+            self.chain = id;
+        }
+        id
+    }
+
+    /// Adds a version; 0 when no image can ever show it (I4).
+    pub(crate) fn push(&mut self, event: u64, slot: Slot, value: Value, needs: Vec<u64>) -> u64 {
+        let ino = match &slot {
+            Slot::Sector(ino, _) | Slot::Size(ino) | Slot::Name(ino, _) => *ino,
+        };
+        if self.base.get(ino).is_none() {
+            return 0;
+        }
+        self.pending.push(event, slot, value, needs)
+    }
+
+    /// A new inode, in both trees; only a name can make an image show it.
+    pub(crate) fn new_inode(&mut self, kind: &Kind) -> Ino {
+        let ino = self.next_ino;
+        self.next_ino += 1;
+        self.live.insert(ino, kind.clone());
+        Arc::make_mut(&mut self.base).insert(ino, kind.clone());
+        ino
+    }
+
+    /// Forgets inodes that neither a handle nor any image can reach (I4).
+    pub(crate) fn sweep(&mut self) {
+        let named = self.nameable();
+        let mut held = self.live.reached();
+        held.extend(self.open.keys());
+        self.live.retain(|ino| held.contains(&ino));
+        if self.base.inos().any(|ino| !named.contains(&ino)) {
+            Arc::make_mut(&mut self.base).retain(|ino| named.contains(&ino));
+            self.pending.forget(|a| match &a.slot {
+                Slot::Sector(ino, _) | Slot::Size(ino) | Slot::Name(ino, _) => !named.contains(ino),
+            });
+            self.lost.retain(|ino, _| named.contains(ino));
+        }
+    }
+
+    /// Every inode that some image can name: through the base, through pending names, or both.
+    fn nameable(&self) -> BTreeSet<Ino> {
+        let mut pending: BTreeMap<Ino, Vec<Ino>> = BTreeMap::new();
+        for a in self.pending.atoms().iter() {
+            if let (Slot::Name(dir, _), Value::Name(Some(to))) = (&a.slot, &a.value) {
+                pending.entry(*dir).or_default().push(*to);
+            }
+        }
+        let mut seen = BTreeSet::from([ROOT]);
+        let mut todo = vec![ROOT];
+        while let Some(dir) = todo.pop() {
+            let durable = self.base.dir(dir).into_iter().flat_map(BTreeMap::values);
+            for &child in durable.chain(pending.get(&dir).into_iter().flatten()) {
+                if seen.insert(child) {
+                    todo.push(child);
+                }
+            }
+        }
+        seen
+    }
+}
