@@ -2,6 +2,7 @@
 //!
 //! - [`disk`]: a simulated disk for any code that touches files through `strandline-vfs`. It derives every image that a
 //!   power cut may leave and boots each as a fresh disk.
+//! - [`litmus`]: small programs with the exact set of images each may leave: what the disk promises, as data.
 //!
 //! These parts know no engine. The model, the oracle and the driver that put Strandline itself on the disk come with the
 //! feature `strandline`, which is on by default.
@@ -9,3 +10,4 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod litmus;

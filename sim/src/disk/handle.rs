@@ -139,16 +139,9 @@ impl File for SimFile {
     }
 }
 
-fn check_options(o: OpenOptions) -> io::Result<()> {
-    if (o.create || o.create_new) && !o.write {
-        return Err(error(ErrorKind::InvalidInput, "creating a file needs write"));
-    }
-    Ok(())
-}
-
 impl Vfs for SimDisk {
     fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Arc<dyn File>> {
-        check_options(options)?;
+        options.check()?;
         let mut s = self.lock_state();
         let creates = options.create_new || (options.create && s.live.lookup(path).is_err());
         let call = if creates { Call::Create } else { Call::Open };

@@ -147,10 +147,29 @@ impl Profile {
         }
     }
 
+    /// The same with data in the journal too: everything sticks in order of issue.
+    #[must_use]
+    pub const fn ext4_data_journal() -> Self {
+        Self {
+            name: "ext4_data_journal",
+            delayed_alloc: false,
+            data_before_rename: false,
+            data_in_order: true,
+            ..Self::ext4_ordered()
+        }
+    }
+
+    /// A journaling file system that does not help programs which forget to sync before they rename.
+    #[must_use]
+    pub const fn xfs() -> Self {
+        Self { name: "xfs", data_before_rename: false, ..Self::ext4_ordered() }
+    }
+
     /// All presets, kindest last.
     #[must_use]
     pub fn presets() -> Vec<Self> {
-        vec![Self::alice_worst(), Self::strict(), Self::linux(), Self::nvme_16k(), Self::ext4_ordered()]
+        let harsh = [Self::alice_worst(), Self::strict(), Self::linux(), Self::nvme_16k()];
+        harsh.into_iter().chain([Self::xfs(), Self::ext4_ordered(), Self::ext4_data_journal()]).collect()
     }
 
     /// The preset of this name.
