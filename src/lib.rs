@@ -14,7 +14,7 @@
 //! | 4 | btree |
 //! | 3 | cache |
 //! | 2 | block page txn |
-//! | 1 | limits options sync types codec error |
+//! | 1 | limits options sync types codec error progress |
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ pub mod codec;
 mod error;
 pub mod manifest;
 pub mod page;
+pub mod progress;
 pub mod txn;
 mod types;
 

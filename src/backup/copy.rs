@@ -14,10 +14,10 @@ use strandline_vfs::{File, OpenOptions, Vfs};
 
 use super::directory::DirectorySink;
 use super::plan::{BackupItem, Plan};
-use super::progress::{Meter, OnProgress};
 use super::stream::StreamSink;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, PIECE, read_zero_filled};
+use crate::progress::{Meter, OnProgress};
 
 /// How to copy.
 #[derive(Clone, Copy, Debug, Default)]

@@ -23,15 +23,14 @@
 mod copy;
 mod directory;
 mod plan;
-mod progress;
 mod restore;
 mod stream;
 
 pub use crate::manifest::{CopyKind, Manifest, ManifestFile, ManifestTable};
+pub use crate::progress::{OnProgress, Progress};
 pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
 pub use directory::DirectorySink;
 pub use plan::{BackupItem, ItemKind, Plan, PlanHead, PlanTable};
-pub use progress::{OnProgress, Progress};
 pub use restore::{RestoreOptions, restore_files, restore_stream_files};
 pub use stream::{Event, StreamSink, StreamSource};
 

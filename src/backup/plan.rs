@@ -27,6 +27,8 @@ pub struct PlanHead {
     pub time_ms: u64,
     /// The root record that the copy starts from, encoded.
     pub root: Vec<u8>,
+    /// Older checkpoints that are retained and hence in the copy too, oldest first.
+    pub checkpoints: Vec<CheckpointSeq>,
     /// Bytes of the catalog's file that belong to the checkpoint; `None` when it has no file yet.
     pub catalog_size: Option<u64>,
 }
@@ -130,6 +132,7 @@ impl Plan {
             backup: head.backup,
             time_ms: head.time_ms,
             root: head.root,
+            checkpoints: head.checkpoints,
             files: files.collect(),
             tables: tables.into_iter().map(|t| ManifestTable { name: t.name, id: t.id }).collect(),
             removed: Vec::new(),

@@ -12,10 +12,10 @@ use strandline_vfs::Vfs;
 use super::copy::{BackupReport, CopyOptions, Sink, run};
 use super::directory::DirectorySink;
 use super::plan::Plan;
-use super::progress::{Meter, OnProgress};
 use super::stream::{Event, StreamSource};
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest, belongs};
+use crate::progress::{Meter, OnProgress};
 
 /// What to restore.
 #[derive(Clone, Debug, Default)]

@@ -49,6 +49,7 @@ fn home(vfs: &MemVfs, size_a: usize) -> Plan {
         backup: 9,
         time_ms: 77,
         root: vec![9; 40],
+        checkpoints: Vec::new(),
         catalog_size: Some(8192),
     };
     Plan::new(Path::new(HOME), head, tables(size_a), &[]).unwrap()
@@ -153,6 +154,7 @@ fn targeted_lists_only_the_named() {
         backup: 1,
         time_ms: 0,
         root: Vec::new(),
+        checkpoints: Vec::new(),
         catalog_size: Some(8192),
     };
     let full = home(&vfs, 4096);
@@ -216,7 +218,15 @@ fn every_changed_byte_and_every_cut_of_a_stream_is_seen() {
     fill(&vfs, &PathBuf::from(HOME).join("Strandline.catalog"), 60);
     fill(&vfs, &PathBuf::from(HOME).join("table-00000001.sl"), 70);
     let (lineage, sequence) = (Lineage(1), CheckpointSeq::major(1));
-    let head = PlanHead { lineage, sequence, backup: 1, time_ms: 1, root: vec![1; 10], catalog_size: Some(60) };
+    let head = PlanHead {
+        lineage,
+        sequence,
+        backup: 1,
+        time_ms: 1,
+        root: vec![1; 10],
+        checkpoints: Vec::new(),
+        catalog_size: Some(60),
+    };
     let table = PlanTable { name: "t".into(), id: TableId(1), size: Some(70) };
     let bytes = stream(&vfs, &Plan::new(Path::new(HOME), head, vec![table], &[]).unwrap());
     let refuse = |input: &[u8], what: &str| {
@@ -304,7 +314,15 @@ fn files_of_many_tables_stay_in_order() {
         tables.push(PlanTable { name: format!("t{id}"), id: TableId(id), size: Some(4096 + id) });
     }
     let (lineage, sequence) = (Lineage(1), CheckpointSeq::major(1));
-    let head = PlanHead { lineage, sequence, backup: 1, time_ms: 1, root: Vec::new(), catalog_size: Some(4096) };
+    let head = PlanHead {
+        lineage,
+        sequence,
+        backup: 1,
+        time_ms: 1,
+        root: Vec::new(),
+        checkpoints: Vec::new(),
+        catalog_size: Some(4096),
+    };
     let plan = Plan::new(Path::new(HOME), head, tables, &[]).unwrap();
     copy(&vfs, &plan).unwrap();
     for (name, size) in expected {
@@ -338,7 +356,7 @@ fn the_manifest_comes_last_and_everything_is_synced_before() {
     sync_dir    copy
     create      copy/Strandline.manifest.copy
     set_len     copy/Strandline.manifest.copy 0
-    write       copy/Strandline.manifest.copy 0+199
+    write       copy/Strandline.manifest.copy 0+200
     sync_all    copy/Strandline.manifest.copy
     rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
     sync_dir    copy

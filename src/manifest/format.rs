@@ -1,6 +1,6 @@
 //! The bytes of a manifest.
 //!
-//! Body, in order: kind, sealed, lineage, sequence, backup, time, root record, tables, files, removed names. Counts and
+//! Body, in order: kind, sealed, lineage, sequence, backup, time, root record, checkpoints, tables, files, removed names. Counts and
 //! lengths are variable-length integers; a count is believed only as far as the bytes left could hold so many entries.
 
 use super::{CopyKind, MAX_LEN, Manifest, ManifestFile, ManifestTable, PIECE, check_file_name, incomplete};
@@ -40,6 +40,10 @@ fn encode_body(m: &Manifest) -> Vec<u8> {
     out.put_u64(m.backup);
     out.put_u64(m.time_ms);
     out.put_bytes(&m.root);
+    out.put_varint(m.checkpoints.len() as u64);
+    for seq in &m.checkpoints {
+        out.put_u64(seq.to_raw());
+    }
     out.put_varint(m.tables.len() as u64);
     for t in &m.tables {
         out.put_bytes(t.name.as_bytes());
@@ -112,10 +116,11 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
     let sequence = CheckpointSeq::from_raw(r.u64()?);
     let (backup, time_ms) = (r.u64()?, r.u64()?);
     let root = r.bytes()?.to_vec();
+    let checkpoints = many(r, 8, |r| r.u64().map(CheckpointSeq::from_raw))?;
     let tables = many(r, 2, decode_table)?;
     let files = many(r, 4, |r| decode_file(r, sealed))?;
     let removed = many(r, 1, decode_name)?;
-    let m = Manifest { kind, sealed, lineage, sequence, backup, time_ms, root, tables, files, removed };
+    let m = Manifest { kind, sealed, lineage, sequence, backup, time_ms, root, checkpoints, tables, files, removed };
     check_meaning(&m)?;
     Ok(m)
 }
@@ -154,6 +159,10 @@ fn decode_file(r: &mut Reader<'_>, sealed: bool) -> Result<ManifestFile> {
 /// What no single field can show: names and ids are unique, tables are sorted, and each file is that of a table of the
 /// copy.
 fn check_meaning(m: &Manifest) -> Result<()> {
+    let older = m.checkpoints.windows(2).all(|w| w[0] < w[1]) && m.checkpoints.last().is_none_or(|s| *s < m.sequence);
+    if !older {
+        return Err(Error::corrupt("the checkpoints are out of order"));
+    }
     if !m.tables.windows(2).all(|w| w[0].name < w[1].name) {
         return Err(Error::corrupt("the tables are out of order"));
     }

@@ -45,7 +45,7 @@ const MAX_LEN: u64 = 1 << 30;
 pub enum CopyKind {
     /// Every table of the checkpoint.
     Full,
-    /// Only the tables that the manifest names; the catalog in the copy may know of more, which are to be forgotten when
+    /// Only the tables that the manifest names. The catalog in the copy may know of more, which are to be forgotten when
     /// the copy is opened.
     Targeted,
 }
@@ -98,6 +98,9 @@ pub struct Manifest {
     pub time_ms: u64,
     /// The root record that the copy starts from, encoded.
     pub root: Vec<u8>,
+    /// Older checkpoints that the copy holds beside its own, oldest first. The catalog in the copy may list more, which were
+    /// dropped from the source since; they are to be forgotten when the copy is opened.
+    pub checkpoints: Vec<CheckpointSeq>,
     /// The tables of the copy, those without a file included, in the order of their names.
     pub tables: Vec<ManifestTable>,
     /// The files of the copy, the catalog's first.
@@ -349,6 +352,9 @@ impl fmt::Display for Manifest {
         writeln!(f, "manifest version {FORMAT_VERSION}, {}{}", self.kind, if self.sealed { ", sealed" } else { "" })?;
         writeln!(f, "origin {}", self.origin())?;
         writeln!(f, "backup {:016x}, time {} ms", self.backup, self.time_ms)?;
+        for seq in &self.checkpoints {
+            writeln!(f, "checkpoint {seq}")?;
+        }
         for t in &self.tables {
             writeln!(f, "table {} id {}", t.name, t.id.0)?;
         }

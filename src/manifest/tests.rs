@@ -14,6 +14,7 @@ fn example(sealed: bool) -> Manifest {
         backup: 42,
         time_ms: 1_000,
         root: vec![1, 2, 3],
+        checkpoints: vec![CheckpointSeq::major(2), CheckpointSeq::major(5)],
         tables: vec![
             ManifestTable { name: "a".into(), id: TableId(3) },
             ManifestTable { name: "b".into(), id: TableId(1) },
@@ -152,6 +153,8 @@ fn printed_for_people() {
     manifest version 1, full, sealed
     origin 1122334455667788:7
     backup 000000000000002a, time 1000 ms
+    checkpoint 2
+    checkpoint 5
     table a id 3
     table b id 1
     table empty id 9

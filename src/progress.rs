@@ -1,4 +1,7 @@
 //! How far a long operation has come, and whether its caller wants it to go on.
+//!
+//! Copies, restores and verifications may take hours. They call back after every piece or block, so that the caller can
+//! draw a bar, and can stop them in an orderly way: [`ErrorKind::Cancelled`] then travels up like any error.
 
 use std::ops::ControlFlow;
 
@@ -29,11 +32,15 @@ pub struct Meter<'a, 'b> {
 }
 
 impl<'a, 'b> Meter<'a, 'b> {
+    /// A meter at the start of `bytes_total` bytes in `files_total` files.
     pub fn new(bytes_total: u64, files_total: usize, call: &'a mut OnProgress<'b>) -> Self {
         Self { state: Progress { bytes_done: 0, bytes_total, files_done: 0, files_total, file: "" }, call }
     }
 
     /// `bytes` more of `file` are done.
+    ///
+    /// # Errors
+    /// `Cancelled` when the caller wants no more; the same holds below.
     pub fn advance(&mut self, file: &str, bytes: u64) -> Result<()> {
         self.state.bytes_done += bytes;
         // A stream tells its size only at the end; a total below what was done would only confuse.
@@ -42,12 +49,17 @@ impl<'a, 'b> Meter<'a, 'b> {
     }
 
     /// `file` is finished.
+    ///
+    /// # Errors
+    /// As [`Meter::advance`].
     pub fn finish_file(&mut self, file: &str) -> Result<()> {
         self.state.files_done += 1;
         self.state.files_total = self.state.files_total.max(self.state.files_done);
         self.tell(file)
     }
 
+    /// Bytes done so far.
+    #[must_use]
     pub fn bytes_done(&self) -> u64 {
         self.state.bytes_done
     }
