@@ -26,7 +26,7 @@ pub(crate) struct State {
     pub(crate) base: Arc<Tree>,
     pub(crate) pending: Pending,
     pub(crate) next_ino: Ino,
-    /// The number that the next call takes.
+    /// The number that the next call takes; from 1 on, so that an image born at 0 holds nothing of this run.
     pub(crate) clock: u64,
     /// Counts processes: handles of an earlier one are dead.
     pub(crate) process: u64,
@@ -67,7 +67,7 @@ impl State {
             live: tree,
             pending: Pending::default(),
             next_ino,
-            clock: 0,
+            clock: 1,
             process: 0,
             open: BTreeMap::new(),
             locks: BTreeSet::new(),
