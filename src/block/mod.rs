@@ -27,6 +27,8 @@
 mod extents;
 mod format;
 mod lists;
+#[cfg(test)]
+mod model;
 mod space;
 mod store;
 #[cfg(test)]
@@ -34,5 +36,6 @@ mod tests;
 
 pub use extents::ExtentSet;
 pub use format::{BLOCK_HEADER, FILE_HEADER, FileHeader, MAX_BLOCK, check_block, check_unit, data_start};
-pub use lists::{Dead, DeadList, Lists, SpaceState, drop_entry};
-pub use store::{BlockSource, BlockStore, Counters, Reserved, body_capacity};
+pub use lists::{Dead, DeadList, SpaceState, drop_entry};
+pub use space::Settled;
+pub use store::{BlockSource, BlockStore, Counters, body_capacity};

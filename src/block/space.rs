@@ -4,8 +4,9 @@
 //! Time is cut into *intervals*, each ending with a checkpoint. One interval is live; while a checkpoint is being
 //! written, the interval it ends is still open too, because the checkpoint goes on writing and giving up blocks while
 //! commits work for the next. An interval knows the blocks born in it (`fresh`) and those given up in it that an older
-//! checkpoint needs (`dead`). Beside them stand the ranges that may be taken (`available`) and those whose last write
-//! failed, so that it may still reach the disk later: they rest until the next checkpoint (`pending`).
+//! checkpoint needs (`dead`). Beside them stand the ranges that may be taken (`available`) and those that must rest a
+//! while (`pending`): a dropped checkpoint no longer needs them, but a slot of the root record may still name it; or a
+//! write into them failed in a way that lets it reach the disk later.
 //!
 //! # Giving a block up
 //! Let the state that interval *i* will become be without the block. The checkpoint before *i* reaches the block iff it
@@ -15,18 +16,18 @@
 //! # What a checkpoint stores
 //! When checkpoint N is about to become true, its available bytes are everything that N and the older ones do not reach:
 //! the ranges that may be taken, the pending ones, the blocks born in the interval after N (written meanwhile for commits
-//! that N does not hold), freed blocks that a reader in memory still holds, and what dropping older checkpoints frees.
-//! Asking for that decides nothing; the checkpoint becomes the newest only when it is settled, so one that fails half-way
-//! needs no undo.
+//! that N does not hold), and freed blocks that a reader in memory still holds. Asking for that decides nothing; the
+//! checkpoint becomes the newest only with [`Space::complete`], so one that fails half-way needs no undo.
 //!
 //! # Checkpoints that pass by
 //! A table without changes takes no part in a checkpoint, and its store is not told. So intervals roll on by themselves:
-//! the first birth or gift with a higher number opens the next interval. An interval left open that never became a
-//! checkpoint (nothing in it was reachable, or the device was full) is folded into the next.
+//! the first block born or given up under a higher number opens the next interval. An interval that never became a
+//! checkpoint (nothing in it was reachable, or the
+//! device was full) is folded into the next.
 //!
 //! # Invariants
 //! - B1: `take` hands out only bytes that no retained checkpoint and no root record that may be on disk reaches.
-//! - B3: what dropping checkpoints frees becomes available only when the caller says that both slots are durable.
+//! - B3: `pending` moves to `available` only when the caller says that both slots are durable.
 //! - S1: a held block is not handed out before its last hold is gone, whatever the lists say.
 
 use std::collections::BTreeMap;
@@ -34,7 +35,16 @@ use std::collections::BTreeMap;
 use crate::types::{BlockAddr, CheckpointSeq, Extent};
 
 use super::extents::ExtentSet;
-use super::lists::{Dead, SpaceState};
+use super::lists::{Dead, DeadList, SpaceState};
+
+/// What a finished checkpoint has to store about a table's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Size and available bytes.
+    pub state: SpaceState,
+    /// The blocks given up in the interval that the checkpoint ends, and still reached by an older one.
+    pub dead: DeadList,
+}
 
 /// One interval of time, ending with checkpoint `seq`.
 #[derive(Debug, Default)]
@@ -49,6 +59,11 @@ impl Interval {
     fn is_empty(&self) -> bool {
         self.fresh.is_empty() && self.dead.is_empty()
     }
+}
+
+/// The least number above.
+const fn above(seq: CheckpointSeq) -> CheckpointSeq {
+    CheckpointSeq::from_raw(seq.to_raw() + 1)
 }
 
 /// A block that readers in memory may still read.
@@ -132,9 +147,11 @@ impl Space {
 
     /// The state that checkpoint `at` will hold does not reach the block.
     pub fn give_up(&mut self, addr: BlockAddr, at: CheckpointSeq) {
-        let newest = self.newest;
-        let live = self.is_live(at);
-        let before = self.ending.as_ref().filter(|_| live).map_or(newest, |e| e.seq);
+        let _ = self.interval(at); // opens it, if it is the first that happens in it
+        let before = match &self.ending {
+            Some(ending) if ending.seq != at => ending.seq,
+            _ => self.newest,
+        };
         let interval = self.interval(at);
         if addr.birth > before {
             interval.fresh.remove(addr.extent());
@@ -164,47 +181,64 @@ impl Space {
         }
     }
 
-    /// The blocks given up for checkpoint `seq`, all of whose blocks are written, that an older one needs. Decides nothing.
-    pub fn dead(&mut self, seq: CheckpointSeq) -> Vec<Dead> {
-        if seq <= self.newest {
-            return Vec::new();
-        }
+    /// What checkpoint `seq`, in which the table takes part and all of whose blocks are written, has to store: where the
+    /// file ends, the ranges that no checkpoint reaches, and the blocks that only older ones reach. Decides nothing.
+    pub fn finish(&mut self, seq: CheckpointSeq) -> (u64, Vec<Extent>, Vec<Dead>) {
         self.end_interval(seq);
-        self.ending.as_ref().map(|e| e.dead.clone()).unwrap_or_default()
+        let dead = self.ending.as_ref().map(|e| e.dead.clone()).unwrap_or_default();
+        (self.end, self.unreached(), dead)
     }
 
-    /// Where the file ends, and every range that no checkpoint up to `seq` reaches. Decides nothing.
-    pub fn unreached(&mut self, seq: CheckpointSeq) -> (u64, Vec<Extent>) {
-        if seq > self.newest {
-            self.end_interval(seq);
-        }
+    /// What a checkpoint that the table takes no part in has to store, if anything: the state as the newest complete one
+    /// of the table leaves it.
+    pub fn current(&self) -> (u64, Vec<Extent>) {
+        let mut ranges = self.unreached();
+        ranges.extend(self.ending.iter().flat_map(|e| e.fresh.iter()));
+        (self.end, ranges)
+    }
+
+    /// The ranges that no checkpoint reaches, the one being written included.
+    fn unreached(&self) -> Vec<Extent> {
         let held = self.held.iter().filter(|(_, h)| h.free).map(|(&offset, h)| Extent { offset, len: h.len });
-        let mut out: Vec<Extent> = self.available.iter().chain(self.pending.iter()).chain(held).collect();
-        out.extend(self.live.fresh.iter());
-        // An interval that stayed open although its checkpoint is past: the table took no part in it.
-        out.extend(self.ending.iter().filter(|e| e.seq != seq).flat_map(|e| e.fresh.iter()));
-        (self.end, out)
+        self.available.iter().chain(self.pending.iter()).chain(self.live.fresh.iter()).chain(held).collect()
     }
 
-    /// Checkpoint `seq` is in both slots: what it freed, and what rested until now, may be taken (B3).
-    pub fn settle(&mut self, seq: CheckpointSeq, freed: &[Extent]) {
-        if seq > self.newest {
-            self.end_interval(seq);
-            self.ending = None;
-            self.newest = seq;
-            self.abandoned = self.abandoned.max(seq);
-        }
-        for e in std::mem::take(&mut self.pending).iter().chain(freed.iter().copied()) {
-            self.free(e);
-        }
+    /// Checkpoint `seq`, in which the table takes part, is about to be true.
+    pub fn complete(&mut self, seq: CheckpointSeq) {
+        self.end_interval(seq);
+        self.ending = None;
+        self.newest = seq;
+        self.abandoned = self.abandoned.max(seq);
     }
 
     /// Checkpoint `seq` will never be: what was written for it belongs to the next.
     pub fn abandon(&mut self, seq: CheckpointSeq) {
-        self.end_interval(seq);
+        if seq <= self.newest {
+            return;
+        }
         let mut live = std::mem::take(&mut self.live);
-        self.fold_into(&mut live);
+        if self.ending.as_ref().is_some_and(|e| e.seq == seq) {
+            self.fold_into(&mut live);
+        }
+        // The number to come may be higher; then this interval, too, will be folded into the one that gets it.
+        live.seq = live.seq.max(above(seq));
         self.live = live;
+        self.abandoned = self.abandoned.max(seq);
+    }
+
+    /// The root record to come does not need these bytes any more.
+    pub fn retire(&mut self, ranges: &[Extent]) {
+        for &e in ranges {
+            assert!(!self.available.overlaps(e), "B2: the retired bytes at {} are available", e.offset);
+            self.pending.add(e);
+        }
+    }
+
+    /// No root record on disk needs the pending bytes (B3).
+    pub fn release_pending(&mut self) {
+        for e in std::mem::take(&mut self.pending).iter() {
+            self.free(e);
+        }
     }
 
     /// Makes bytes available, except those of held blocks (S1).
@@ -218,22 +252,18 @@ impl Space {
         self.available.add(Extent { offset: at, len: e.end() - at });
     }
 
-    /// True when `at` stands for the live interval, or will open a new one.
-    fn is_live(&self, at: CheckpointSeq) -> bool {
-        at >= self.live.seq || at <= self.abandoned
-    }
-
     /// The interval that ends with checkpoint `at`.
     fn interval(&mut self, at: CheckpointSeq) -> &mut Interval {
         assert!(at > self.newest, "S2: checkpoint {at} is complete, nothing can change for it");
-        if at > self.live.seq {
-            self.roll(at);
+        if at <= self.abandoned {
+            return &mut self.live;
         }
-        if self.is_live(at) {
+        if at >= self.live.seq {
+            self.roll(at);
             return &mut self.live;
         }
         if self.ending.as_ref().is_none_or(|e| e.seq != at) {
-            // The live interval was opened by a commit before the checkpoint wrote its first block.
+            // A commit opened the live interval before the checkpoint wrote its first block.
             let mut ending = Interval { seq: at, ..Interval::default() };
             self.fold_into(&mut ending);
             self.ending = Some(ending);
@@ -241,27 +271,27 @@ impl Space {
         self.ending.as_mut().expect("it was just set")
     }
 
-    /// Opens the interval that ends with `at`.
+    /// Opens the interval that ends with `at`, unless it is open.
     fn roll(&mut self, at: CheckpointSeq) {
-        let next = Interval { seq: at, ..Interval::default() };
-        let mut old = std::mem::replace(&mut self.live, next);
-        if !old.is_empty() {
-            self.fold_into(&mut old);
-            self.ending = Some(old);
+        if at > self.live.seq && !self.live.is_empty() {
+            self.end_live();
         }
+        self.live.seq = at;
+    }
+
+    /// The live interval becomes the ending one.
+    fn end_live(&mut self) {
+        let next = Interval { seq: above(self.live.seq), ..Interval::default() };
+        let mut old = std::mem::replace(&mut self.live, next);
+        self.fold_into(&mut old);
+        self.ending = Some(old);
     }
 
     /// Makes the interval that ends with `seq` the ending one.
     fn end_interval(&mut self, seq: CheckpointSeq) {
-        let above = CheckpointSeq::from_raw(seq.to_raw() + 1);
         let _ = self.interval(seq);
         if self.live.seq == seq {
-            self.roll(above);
-        }
-        if self.ending.as_ref().is_none_or(|e| e.seq != seq) {
-            let mut ending = Interval { seq, ..Interval::default() };
-            self.fold_into(&mut ending);
-            self.ending = Some(ending);
+            self.end_live();
         }
     }
 
@@ -295,17 +325,24 @@ mod tests {
         CheckpointSeq::major(n)
     }
 
+    fn complete(s: &mut Space, n: u64) {
+        s.finish(seq(n));
+        s.complete(seq(n));
+    }
+
     /// Covers: B1, B3.
     #[test]
     fn what_a_checkpoint_frees_is_taken_only_after_both_slots() {
         let mut s = space();
         let old = s.take(512, seq(1));
-        s.settle(seq(1), &[]);
+        complete(&mut s, 1);
         s.give_up(addr(old, seq(1)), seq(2));
         assert_ne!(s.take(512, seq(2)), old, "checkpoint 1 reaches it");
-        assert_eq!(s.dead(seq(2)), [Dead { extent: old, birth: seq(1) }]);
+        assert_eq!(s.finish(seq(2)).2, [Dead { extent: old, birth: seq(1) }]);
+        s.complete(seq(2));
+        s.retire(&[old]);
         assert_ne!(s.take(512, seq(3)), old, "the second slot may still hold checkpoint 1");
-        s.settle(seq(2), &[old]);
+        s.release_pending();
         assert_eq!(s.take(512, seq(3)), old);
     }
 
@@ -315,30 +352,26 @@ mod tests {
         let one = s.take(512, seq(1));
         let two = s.take(512, seq(2));
         let three = s.take(512, seq(1));
-        assert_eq!(s.unreached(seq(1)), (three.end(), vec![two]));
+        assert_eq!(s.finish(seq(1)), (three.end(), vec![two], vec![]));
         s.give_up(addr(one, seq(1)), seq(2));
-        assert_eq!((s.unreached(seq(1)).1, s.dead(seq(1))), (vec![two], vec![]));
-        s.settle(seq(1), &[]);
-        assert_eq!((s.unreached(seq(2)).1, s.dead(seq(2)).len()), (vec![], 1));
+        assert_eq!(s.finish(seq(1)), (three.end(), vec![two], vec![]));
+        s.complete(seq(1));
+        let (_, free, dead) = s.finish(seq(2));
+        assert_eq!((free, dead.len()), (vec![], 1));
     }
 
-    /// A change of the catalog drops a checkpoint: its number is below the live one, the table took no part in it.
     #[test]
-    fn a_checkpoint_that_passes_by_disturbs_nothing() {
-        for late in [false, true] {
-            let mut s = space();
-            let one = s.take(512, seq(1));
-            s.settle(seq(1), &[]);
-            if late {
-                s = Space::new(SpaceState { size: one.end(), available: vec![] }, seq(2));
-            }
-            let two = s.take(512, seq(2));
-            s.give_up(addr(one, seq(1)), seq(2));
-            let minor = seq(1).next_minor().unwrap();
-            assert_eq!((s.dead(minor), s.unreached(minor).1), (vec![], vec![two]));
-            s.settle(minor, &[]);
-            assert_eq!((s.dead(seq(2)).len(), s.unreached(seq(2)).1), (1, vec![]));
-        }
+    fn a_checkpoint_that_passes_by_sees_the_last_state() {
+        let mut s = space();
+        let one = s.take(512, seq(1));
+        complete(&mut s, 1);
+        let two = s.take(512, seq(2));
+        s.give_up(addr(one, seq(1)), seq(2));
+        assert_eq!(s.current().1, [two]);
+        let three = s.take(512, seq(3));
+        assert_eq!(s.current().1, [three, two]);
+        let (_, free, dead) = s.finish(seq(2));
+        assert_eq!((free, dead.len()), (vec![three], 1));
     }
 
     /// Covers: S1.
@@ -351,7 +384,7 @@ mod tests {
         s.hold(a);
         s.give_up(a, seq(1));
         assert_eq!(s.free_bytes(), (0, 0));
-        assert_eq!(s.unreached(seq(0)).1, [a.extent(), Extent { offset: 4608, len: 512 }]);
+        assert_eq!(s.current().1, [Extent { offset: 4608, len: 512 }, a.extent()]);
         s.release(a);
         assert_eq!(s.free_bytes(), (0, 0));
         s.release(a);
@@ -369,15 +402,15 @@ mod tests {
         assert_eq!(s.free_bytes(), (512, 0), "nobody will ever reach it");
         s.give_up(addr(b, seq(1)), seq(1));
         assert_eq!(s.free_bytes(), (1024, 0), "a late gift for the abandoned checkpoint");
-        assert_eq!(s.unreached(seq(2)).1, [Extent { offset: a.offset, len: 1024 }]);
-        assert_eq!(s.dead(seq(2)), []);
+        let (_, free, dead) = s.finish(seq(2));
+        assert_eq!((free, dead), (vec![Extent { offset: a.offset, len: 1024 }], vec![]));
     }
 
     #[test]
     #[should_panic(expected = "S2")]
     fn nothing_changes_for_a_complete_checkpoint() {
         let mut s = space();
-        s.settle(seq(1), &[]);
+        complete(&mut s, 1);
         s.take(512, seq(1));
     }
 

@@ -25,8 +25,10 @@ use super::format::{
     BLOCK_HEADER, FILE_HEADER, FileHeader, block_size, check_block, check_unit, data_start, encode_block,
 };
 use super::lists::{DeadList, SpaceState};
-use super::space::Space;
+use super::space::{Settled, Space};
 
+/// Bytes by which lists that describe a file may grow when their own block is taken from it.
+const LISTS_SLACK: usize = 64;
 /// Buffers kept for the next read or write, and the largest that is kept, in bytes.
 const SPARE_BUFFERS: usize = 8;
 const SPARE_BYTES: usize = 1 << 18;
@@ -67,14 +69,6 @@ struct Count {
     syncs: AtomicU64,
 }
 
-/// Bytes taken for a block that is not written yet.
-#[derive(Debug)]
-#[must_use = "the bytes are lost until it is written or cancelled"]
-pub struct Reserved {
-    extent: Extent,
-    birth: CheckpointSeq,
-}
-
 /// The open file, and what is known about the name.
 struct Handle {
     file: Option<Arc<dyn File>>,
@@ -108,8 +102,8 @@ pub struct BlockStore {
 }
 
 impl BlockStore {
-    /// The store of a table whose newest complete checkpoint left `state`; `None` when it never had one, in which case a
-    /// file that may stand at `path` counts as garbage. `live` is above the births of all blocks that the state reaches.
+    /// The store of a table whose newest complete checkpoint left `state`; `None` when it never had one. While there is no
+    /// block in the state, a file that may stand at `path` counts as garbage. `live` is above the births of all blocks that the state reaches.
     /// No file is touched before the first read or write.
     ///
     /// # Errors
@@ -123,8 +117,9 @@ impl BlockStore {
         live: CheckpointSeq,
     ) -> Result<Self> {
         check_unit(unit)?;
-        let (exists, path) = (state.is_some(), path.into());
+        let path = path.into();
         let state = state.unwrap_or_else(|| SpaceState::empty(unit));
+        let exists = state.size > data_start(unit);
         state.check(unit).map_err(|e| e.at(&path, None))?;
         let (size, handle) = (state.size, Handle { file: None, exists, checked: false, unnamed: false });
         Ok(Self {
@@ -185,40 +180,27 @@ impl BlockStore {
         self.write_at(&*file, body, extent, birth)
     }
 
-    /// Takes the bytes for a block whose body, of at most `body` bytes, is not known yet: the lists that describe this very
-    /// file, which change when their own block is taken. Either [`BlockStore::write_reserved`] or
-    /// [`BlockStore::cancel_reserved`] must follow.
+    /// Writes the block that holds the lists of this very file as checkpoint `ckpt` leaves it, and returns what `encode`
+    /// made beside the bytes. The block's bytes are reserved before the lists are drawn up, with room for what the
+    /// reservation itself changes in them; what is left over is padding. `encode` is called twice, and the second time
+    /// counts.
     ///
     /// # Errors
     /// As [`BlockStore::write`].
-    pub fn reserve(&self, body: usize, birth: CheckpointSeq) -> Result<Reserved> {
-        let size = block_size(body, self.unit)?;
-        self.file_to_write()?;
-        Ok(Reserved { extent: self.take(size, birth), birth })
-    }
-
-    /// Writes the block whose bytes were reserved; what the body leaves of them is padding.
-    ///
-    /// # Errors
-    /// As [`BlockStore::write`]; the reservation is gone then.
     ///
     /// # Panics
-    /// When the body is longer than was said.
-    pub fn write_reserved(&self, reserved: Reserved, body: &[u8]) -> Result<BlockAddr> {
-        let Reserved { extent, birth } = reserved;
-        assert!(body.len() <= body_capacity(extent.len as u32), "the body outgrew its reservation");
-        match self.file_to_write() {
-            Ok(file) => self.write_at(&*file, body, extent, birth),
-            Err(e) => {
-                self.cancel_reserved(reserved);
-                Err(e)
-            }
-        }
-    }
-
-    /// Gives a reservation back.
-    pub fn cancel_reserved(&self, reserved: Reserved) {
-        self.space.lock().untake(reserved.extent, reserved.birth, true);
+    /// When the second encoding is longer than the first by more than the reservation can account for.
+    pub fn write_lists<T>(
+        &self,
+        ckpt: CheckpointSeq,
+        mut encode: impl FnMut(Settled) -> (Vec<u8>, T),
+    ) -> Result<(BlockAddr, T)> {
+        let file = self.file_to_write()?;
+        let guess = encode(self.finish_checkpoint(ckpt)).0.len() + LISTS_SLACK;
+        let extent = self.take(block_size(guess, self.unit)?, ckpt);
+        let (body, out) = encode(self.finish_checkpoint(ckpt));
+        assert!(body.len() <= guess, "the lists outgrew their reservation");
+        Ok((self.write_at(&*file, &body, extent, ckpt)?, out))
     }
 
     fn take(&self, size: u32, birth: CheckpointSeq) -> Extent {
@@ -303,39 +285,45 @@ impl BlockStore {
         self.space.lock().release(addr);
     }
 
-    /// The blocks given up in the interval that ends with checkpoint `ckpt` and still reached by an older one, once all
-    /// blocks of `ckpt` are written. What an abandoned checkpoint left is here too. Changes nothing; empty for a
-    /// checkpoint that the table took no part in.
+    /// What checkpoint `ckpt`, in which the table takes part and all of whose blocks are written and given up, has to
+    /// store. Changes nothing, may be repeated: either [`BlockStore::complete_checkpoint`] or
+    /// [`BlockStore::abandon_checkpoint`] follows. What an abandoned checkpoint left behind is in it.
     #[must_use]
-    pub fn dead(&self, ckpt: CheckpointSeq) -> DeadList {
-        let dead = self.space.lock().dead(ckpt);
-        DeadList::new(dead)
+    pub fn finish_checkpoint(&self, ckpt: CheckpointSeq) -> Settled {
+        let (end, ranges, dead) = self.space.lock().finish(ckpt);
+        Settled { state: SpaceState::new(end, ranges), dead: DeadList::new(dead) }
     }
 
-    /// The space as checkpoint `ckpt`, all of whose blocks are written, has to store it, when it also drops older ones and
-    /// that frees `freed`. Changes nothing.
-    ///
-    /// # Panics
-    /// When a byte of `freed` is free already.
+    /// What a checkpoint that the table takes no part in has to store, when it drops an older one. Changes nothing.
     #[must_use]
-    pub fn space(&self, ckpt: CheckpointSeq, freed: &[Extent]) -> SpaceState {
-        let (end, mut ranges) = self.space.lock().unreached(ckpt);
-        ranges.extend_from_slice(freed);
+    pub fn space(&self) -> SpaceState {
+        let (end, ranges) = self.space.lock().current();
         SpaceState::new(end, ranges)
     }
 
-    /// The root record of checkpoint `ckpt` is durable in both slots (B3): `freed` may be written again.
-    ///
-    /// # Panics
-    /// When a byte of `freed` is free already.
-    pub fn settle(&self, ckpt: CheckpointSeq, freed: &[Extent]) {
-        self.space.lock().settle(ckpt, freed);
+    /// The root record that makes checkpoint `ckpt` true, in which the table takes part, is about to be written: from now
+    /// on it counts as retained.
+    pub fn complete_checkpoint(&self, ckpt: CheckpointSeq) {
+        self.space.lock().complete(ckpt);
     }
 
     /// Checkpoint `ckpt` will never be, and no root record that names it was written: its blocks belong to the next one,
-    /// which must have a higher number. The next would find out by itself; this gives space back sooner.
+    /// which must have a higher number. Does nothing for a table in which nothing happened for it.
     pub fn abandon_checkpoint(&self, ckpt: CheckpointSeq) {
         self.space.lock().abandon(ckpt);
+    }
+
+    /// The root record to come does not need these bytes: dropping checkpoints freed them.
+    ///
+    /// # Panics
+    /// When a byte of them is free already.
+    pub fn retire(&self, freed: &[Extent]) {
+        self.space.lock().retire(freed);
+    }
+
+    /// Both slots hold a root record that does not need the retired bytes (B3): they may be written again.
+    pub fn release_pending(&self) {
+        self.space.lock().release_pending();
     }
 
     /// Bytes of the file in use or available; the part that may be written now; the part that may be soon.
@@ -346,31 +334,31 @@ impl BlockStore {
         (space.end(), available, pending)
     }
 
-    /// Syncs the file if it was written since the last sync. See also [`BlockStore::take_created`].
+    /// Syncs the file if it was written since the last sync. True when the file is new since the last call: its name is
+    /// durable only after a sync of the directory (V4), which the caller can do once for many files.
     ///
     /// # Errors
     /// `Io`, and from then on `Poisoned` (V5).
-    pub fn sync(&self) -> Result<()> {
+    #[must_use = "the directory may have to be synced"]
+    pub fn sync(&self) -> Result<bool> {
         self.check_poison()?;
         let covered = self.written.load(Ordering::Acquire);
-        if covered == self.synced.load(Ordering::Acquire) {
-            return Ok(());
+        if covered != self.synced.load(Ordering::Acquire) {
+            let file = self.file_to_write()?;
+            if let Err(e) = file.sync_data() {
+                self.poisoned.store(true, Ordering::SeqCst);
+                return Err(Error::io(e, "sync", &self.path));
+            }
+            self.count.syncs.fetch_add(1, Ordering::Relaxed);
+            self.synced.fetch_max(covered, Ordering::AcqRel);
         }
-        let file = self.file_to_write()?;
-        if let Err(e) = file.sync_data() {
-            self.poisoned.store(true, Ordering::SeqCst);
-            return Err(Error::io(e, "sync", &self.path));
-        }
-        self.count.syncs.fetch_add(1, Ordering::Relaxed);
-        self.synced.fetch_max(covered, Ordering::AcqRel);
-        Ok(())
+        Ok(std::mem::take(&mut self.handle.write().unnamed))
     }
 
-    /// True when the file was made since this was last asked: its name is durable only after a sync of the directory
-    /// (V4), which the caller can do once for many files.
+    /// True when something was written since the last sync.
     #[must_use]
-    pub fn take_created(&self) -> bool {
-        std::mem::take(&mut self.handle.write().unnamed)
+    pub fn is_unsynced(&self) -> bool {
+        self.written.load(Ordering::Acquire) != self.synced.load(Ordering::Acquire)
     }
 
     /// True while the file's handle is open.
@@ -383,12 +371,6 @@ impl BlockStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// True when something was written since the last sync.
-    #[must_use]
-    pub fn is_unsynced(&self) -> bool {
-        self.written.load(Ordering::Acquire) != self.synced.load(Ordering::Acquire)
     }
 
     /// Closes the file's handle until it is needed again; does nothing while something is unsynced.

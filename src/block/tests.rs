@@ -30,8 +30,8 @@ fn poke(vfs: &MemVfs, bytes: &[u8], offset: u64) {
 fn reopened(vfs: &MemVfs) -> (BlockStore, [BlockAddr; 3]) {
     let s = store(vfs, None, 1);
     let addrs = ["one", "two", "three"].map(|body| s.write(body.as_bytes(), seq(1)).unwrap());
-    let state = s.space(seq(1), &[]);
-    s.sync().unwrap();
+    let state = s.finish_checkpoint(seq(1)).state;
+    assert!(s.sync().unwrap());
     (store(vfs, Some(state), 2), addrs)
 }
 
@@ -52,9 +52,8 @@ fn what_was_written_is_read_after_reopening() {
 fn an_empty_table_has_no_file() {
     let vfs = MemVfs::new();
     let s = store(&vfs, None, 1);
-    assert_eq!((s.space(seq(1), &[]), s.dead(seq(1))), (SpaceState::empty(UNIT), DeadList::default()));
-    s.sync().unwrap();
-    assert!(!s.take_created());
+    assert_eq!(s.finish_checkpoint(seq(1)), Settled { state: SpaceState::empty(UNIT), dead: DeadList::default() });
+    assert!(!s.sync().unwrap());
     assert_eq!(vfs.metadata(Path::new(PATH)).unwrap(), None);
 }
 
@@ -65,12 +64,10 @@ fn only_a_new_file_asks_for_a_sync_of_the_directory() {
     s.write(b"x", seq(1)).unwrap();
     s.close_handle();
     assert!(s.is_unsynced() && s.is_open());
-    s.sync().unwrap();
-    assert!(s.take_created() && !s.take_created());
+    assert!(s.sync().unwrap());
     s.write(b"x", seq(1)).unwrap();
-    s.sync().unwrap();
-    s.sync().unwrap();
-    assert!(!s.take_created());
+    assert!(!s.sync().unwrap());
+    assert!(!s.sync().unwrap());
     assert_eq!(s.counters().syncs, 2);
 }
 
@@ -151,12 +148,18 @@ fn lists_that_describe_their_own_file() {
     for b in blocks.iter().step_by(2) {
         s.give_up(*b, seq(1));
     }
-    let lists = || Lists { space: s.space(seq(1), &[]), dead: s.dead(seq(1)) };
-    s.cancel_reserved(s.reserve(5000, seq(1)).unwrap());
-    let reserved = s.reserve(lists().encode().len() + 64, seq(1)).unwrap();
-    let addr = s.write_reserved(reserved, &lists().encode()).unwrap();
-    let state = Lists::decode(&s.read(addr).unwrap()).unwrap().space;
-    assert_eq!(state, s.space(seq(1), &[]));
+    let encode = |settled: Settled| {
+        let mut out = Vec::new();
+        settled.state.encode(&mut out);
+        settled.dead.encode(&mut out);
+        (out, settled)
+    };
+    let (addr, settled) = s.write_lists(seq(1), encode).unwrap();
+    let body = s.read(addr).unwrap();
+    let mut r = Reader::new(&body);
+    let state = SpaceState::decode(&mut r).unwrap();
+    assert_eq!((&state, &DeadList::decode(&mut r).unwrap()), (&settled.state, &settled.dead));
+    assert_eq!(settled, s.finish_checkpoint(seq(1)));
     let list: ExtentSet = state.available.iter().copied().collect();
     assert!(!list.overlaps(addr.extent()));
     let reachable = u64::from(addr.size) + 50 * u64::from(UNIT);
