@@ -38,8 +38,8 @@ pub const FILE_HEADER: usize = 4096;
 pub const BLOCK_HEADER: usize = 32;
 /// The largest block, header and padding included, in bytes.
 pub const MAX_BLOCK: u32 = 1 << 30;
-/// The version of the format that this code writes, and the newest it reads.
-const FORMAT_VERSION: u32 = 1;
+/// The version of the table file's format that this code writes, and the newest it reads.
+pub const FORMAT_VERSION: u32 = 1;
 
 const FILE_MAGIC: &[u8; 8] = b"STRANDTB";
 const BLOCK_MAGIC: &[u8; 2] = b"SB";
@@ -99,6 +99,42 @@ impl FileHeader {
         check_unit(header.unit).map_err(|e| Error::corrupt(e.message()).remedy(remedy))?;
         Ok(header)
     }
+}
+
+/// What a block says of itself. Nothing of it is proven before [`check_block`] agrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// The table that it belongs to.
+    pub table: TableId,
+    /// The address that a parent would have for it.
+    pub addr: BlockAddr,
+    /// Bytes of the body.
+    pub body_len: u32,
+}
+
+impl BlockHeader {
+    /// Reads the header of the block at `offset`; `bytes` may go on after it.
+    ///
+    /// # Errors
+    /// `Corrupt` when no block begins here: no magic, or sizes that cannot be.
+    pub fn decode(bytes: &[u8], offset: u64) -> Result<Self> {
+        let mut r = Reader::new(bytes);
+        if r.take(2)? != BLOCK_MAGIC {
+            return Err(Error::corrupt("no block begins here"));
+        }
+        let (_reserved, checksum, size, body_len) = (r.u16()?, r.u32()?, r.u32()?, r.u32()?);
+        let (table, birth) = (TableId(r.u64()?), CheckpointSeq::from_raw(r.u64()?));
+        if size > MAX_BLOCK || body_len as usize > body_capacity(size) {
+            return Err(Error::corrupt(format!("the block says it has {size} bytes, and its body {body_len}")));
+        }
+        Ok(Self { table, addr: BlockAddr { offset, size, checksum, birth }, body_len })
+    }
+}
+
+/// The most bytes that the body of a block of `size` bytes can have.
+#[must_use]
+pub const fn body_capacity(size: u32) -> usize {
+    (size as usize).saturating_sub(BLOCK_HEADER)
 }
 
 /// Refuses an allocation unit that is no power of two from 512 bytes to 1 MiB.
@@ -172,28 +208,22 @@ pub fn check_block<'a>(block: &'a [u8], addr: &BlockAddr, table: TableId) -> Res
     if block.len() != addr.size as usize || block.len() < BLOCK_HEADER {
         return Err(Error::corrupt(format!("{} bytes are no block of {} bytes", block.len(), addr.size)));
     }
-    let mut r = Reader::new(block);
-    if r.take(2)? != BLOCK_MAGIC {
-        return Err(Error::corrupt("no block begins here"));
-    }
-    let (_reserved, crc, size, len) = (r.u16()?, r.u32()?, r.u32()?, r.u32()?);
-    let (owner, birth) = (TableId(r.u64()?), CheckpointSeq::from_raw(r.u64()?));
-    if crc != checksum(block, addr.offset) {
+    let header = BlockHeader::decode(block, addr.offset)?;
+    if header.addr.checksum != checksum(block, addr.offset) {
         return Err(Error::corrupt("the block's checksum does not match its bytes"));
     }
     // From here on the bytes are what some writer wrote here; the question is whether they are the block meant.
-    if owner != table {
-        return Err(Error::corrupt(format!("the block belongs to table {}, not to table {}", owner.0, table.0)));
+    if header.table != table {
+        return Err(Error::corrupt(format!("the block belongs to table {}, not to table {}", header.table.0, table.0)));
     }
-    if birth != addr.birth {
-        return Err(Error::corrupt(format!("the block was written for checkpoint {birth}, not for {}", addr.birth)));
+    if header.addr.birth != addr.birth {
+        let born = header.addr.birth;
+        return Err(Error::corrupt(format!("the block was written for checkpoint {born}, not for {}", addr.birth)));
     }
-    if size != addr.size || crc != addr.checksum {
+    if header.addr != *addr {
         return Err(Error::corrupt("the block is another one than its parent refers to"));
     }
-    block
-        .get(BLOCK_HEADER..BLOCK_HEADER.saturating_add(len as usize))
-        .ok_or_else(|| Error::corrupt(format!("the block says that its body has {len} bytes, more than fit into it")))
+    Ok(&block[BLOCK_HEADER..BLOCK_HEADER + header.body_len as usize])
 }
 
 #[cfg(test)]
@@ -273,6 +303,7 @@ mod tests {
 
     quickcheck::quickcheck! {
         fn arbitrary_bytes_are_refused(bytes: Vec<u8>) -> bool {
+            let _ = BlockHeader::decode(&[&BLOCK_MAGIC[..], &bytes].concat(), 0);
             let addr = BlockAddr { offset: 0, size: bytes.len() as u32, checksum: 0, birth: CheckpointSeq::ZERO };
             check_block(&bytes, &addr, TABLE).is_err() && FileHeader::decode(&bytes).is_err()
         }

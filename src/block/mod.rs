@@ -35,7 +35,10 @@ mod store;
 mod tests;
 
 pub use extents::ExtentSet;
-pub use format::{BLOCK_HEADER, FILE_HEADER, FileHeader, MAX_BLOCK, check_block, check_unit, data_start};
+pub use format::{
+    BLOCK_HEADER, BlockHeader, FILE_HEADER, FORMAT_VERSION, FileHeader, MAX_BLOCK, body_capacity, check_block,
+    check_unit, data_start,
+};
 pub use lists::{Dead, DeadList, SpaceState, drop_entry};
 pub use space::Settled;
-pub use store::{BlockSource, BlockStore, Counters, body_capacity};
+pub use store::{BlockSource, BlockStore, Counters};

@@ -317,5 +317,5 @@ fn store_and_model_agree() {
         model.check_contents();
         true
     }
-    QuickCheck::new().tests(400).rng(Gen::from_size_and_seed(250, 7)).quickcheck(agree as fn(Vec<Op>) -> bool);
+    QuickCheck::new().tests(2000).rng(Gen::from_size_and_seed(250, 7)).quickcheck(agree as fn(Vec<Op>) -> bool);
 }

@@ -21,9 +21,7 @@ use strandline_vfs::{File, OpenOptions, Vfs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{BlockAddr, CheckpointSeq, Extent, TableId};
 
-use super::format::{
-    BLOCK_HEADER, FILE_HEADER, FileHeader, block_size, check_block, check_unit, data_start, encode_block,
-};
+use super::format::{FILE_HEADER, FileHeader, block_size, check_block, check_unit, data_start, encode_block};
 use super::lists::{DeadList, SpaceState};
 use super::space::{Settled, Space};
 
@@ -512,10 +510,4 @@ impl std::fmt::Debug for BlockStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BlockStore").field("path", &self.path).field("table", &self.table).finish_non_exhaustive()
     }
-}
-
-/// The most bytes that the body of a block of `size` bytes can have.
-#[must_use]
-pub const fn body_capacity(size: u32) -> usize {
-    (size as usize).saturating_sub(BLOCK_HEADER)
 }
