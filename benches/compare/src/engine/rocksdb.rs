@@ -71,7 +71,7 @@ impl Session for RocksSession<'_> {
                 Write::Delete(key) => commit.delete(key),
             }
         }
-        Ok(self.0.db.write(&commit)?)
+        Ok(self.0.db.write(commit)?)
     }
 
     fn get(&mut self, keys: &[&[u8]], each: &mut dyn FnMut(Option<&[u8]>)) -> Result<()> {
