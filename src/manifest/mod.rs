@@ -110,6 +110,24 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The manifest of nothing: no lineage, no files.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self {
+            kind: CopyKind::Full,
+            sealed: false,
+            lineage: Lineage(0),
+            sequence: CheckpointSeq::ZERO,
+            backup: 0,
+            time_ms: 0,
+            root: Vec::new(),
+            checkpoints: Vec::new(),
+            tables: Vec::new(),
+            files: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+
     /// Where an increment on top of this copy would start.
     #[must_use]
     pub const fn origin(&self) -> Origin {
