@@ -1,0 +1,100 @@
+//! Small valid inputs to start from, made by the engine itself.
+//!
+//! They are committed under `corpus/fuzz/<target>/`, so they are also golden files: an engine that no longer reads them
+//! has changed a format.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use strandline::backup::{Sink, StreamSink};
+use strandline::block::{BlockStore, Dead, DeadList, FileHeader, SpaceState};
+use strandline::manifest::{CopyKind, Manifest, ManifestFile, ManifestTable};
+use strandline::page::{CellValue, LeafBuilder, encode_inner, encode_piece};
+use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, TableId};
+use strandline_vfs::mem::MemVfs;
+use strandline_vfs::{OpenOptions, Vfs};
+
+/// One input: the target, a name, the bytes.
+pub type Seed = (&'static str, &'static str, Vec<u8>);
+
+/// All seeds, the same on every machine.
+#[must_use]
+pub fn seeds() -> Vec<Seed> {
+    let mut out = Vec::new();
+    block(&mut out);
+    page(&mut out);
+    out.push(("manifest", "full", a_manifest().encode()));
+    out.push(("stream", "one-file", a_stream()));
+    out
+}
+
+fn addr(n: u64) -> BlockAddr {
+    BlockAddr { offset: n * 4096, size: 4096, checksum: 0x5eed, birth: CheckpointSeq::major(n) }
+}
+
+fn block(out: &mut Vec<Seed>) {
+    let header = FileHeader { table: TableId(7), unit: 512 };
+    out.push(("block", "file-header", header.encode()));
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let store = BlockStore::new(Arc::clone(&vfs), "t", header.table, header.unit, None, CheckpointSeq::major(1));
+    let addr = store.and_then(|s| s.write(b"the line of wrack", CheckpointSeq::major(1))).expect("memory has room");
+    let mut bytes = vec![0; addr.size as usize];
+    let file = vfs.open(Path::new("t"), OpenOptions::read());
+    file.and_then(|f| f.read_exact_at(&mut bytes, addr.offset)).expect("it was just written");
+    out.push(("block", "block", bytes));
+    let ranges = [(4096, 512), (8192, 1024), (1 << 20, 4096)].map(|(offset, len)| Extent { offset, len });
+    let mut state = Vec::new();
+    SpaceState::new(2 << 20, ranges.to_vec()).encode(&mut state);
+    out.push(("block", "space", state));
+    let dead = ranges.iter().zip(1..).map(|(&extent, n)| Dead { extent, birth: CheckpointSeq::major(n) });
+    let mut list = Vec::new();
+    DeadList::new(dead.collect()).encode(&mut list);
+    out.push(("block", "dead", list));
+}
+
+fn page(out: &mut Vec<Seed>) {
+    let mut leaf = LeafBuilder::new(b"tide/");
+    for (key, value) in [("tide/ebb", "low"), ("tide/flood", ""), ("tide/spring", "high")] {
+        leaf.push(key.as_bytes(), CellValue::Inline(value.as_bytes()));
+    }
+    out.push(("page", "leaf", leaf.finish().bytes().to_vec()));
+    out.push(("page", "empty-leaf", LeafBuilder::new(b"").finish().bytes().to_vec()));
+    let children = [(&b""[..], addr(3)), (b"tide/f", addr(5)), (b"tide/s", addr(4))];
+    out.push(("page", "inner", encode_inner(1, &children)));
+    out.push(("page", "piece", encode_piece(b"part of a large value")));
+}
+
+fn a_manifest() -> Manifest {
+    Manifest {
+        kind: CopyKind::Full,
+        sealed: true,
+        lineage: Lineage(0x11),
+        sequence: CheckpointSeq::major(5),
+        backup: 99,
+        time_ms: 1,
+        root: b"root".to_vec(),
+        checkpoints: vec![CheckpointSeq::major(2)],
+        tables: vec![ManifestTable { name: "tides".into(), id: TableId(1) }],
+        files: vec![ManifestFile {
+            name: TableId(1).file_name(),
+            table: TableId(1),
+            size: 5,
+            pieces: vec![crc32fast::hash(b"wrack")],
+        }],
+        removed: Vec::new(),
+    }
+}
+
+fn a_stream() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut sink = StreamSink::new(&mut out).expect("memory has room");
+    let name = TableId(1).file_name();
+    let done = sink
+        .begin(&name, 5)
+        .and_then(|()| sink.piece(0, b"wrack", crc32fast::hash(b"wrack")))
+        .and_then(|()| sink.end())
+        .and_then(|()| sink.seal(&a_manifest()));
+    done.expect("memory has room");
+    drop(sink);
+    out
+}
