@@ -67,7 +67,7 @@ fn main() {
         for barrier in &barriers {
             let frame = barrier.frame();
             for choice in canonical(&frame, &limits) {
-                hashes.insert(frame.image(&choice).hash());
+                hashes.insert(frame.hash_and_birth(&choice).0);
                 images += 1;
             }
         }

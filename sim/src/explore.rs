@@ -143,6 +143,13 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
+    fn hash_and_birth(&self) -> (u64, u64) {
+        match self.damage {
+            None => self.frame.hash_and_birth(self.choice),
+            Some(_) => self.image().hash_and_birth(),
+        }
+    }
+
     fn image(&self) -> Image {
         match self.damage {
             None => self.frame.image(self.choice),
@@ -234,15 +241,14 @@ impl<C: FnMut(&Crash) -> Result<(), String>> Explorer<'_, C> {
         if self.is_done() {
             return;
         }
-        let image = c.image();
         self.found.images += 1;
-        let (hash, born) = image.hash_and_birth();
+        let (hash, born) = c.hash_and_birth();
         let barrier = c.frame.barrier();
         let (birth, death, epoch) = above.life.unwrap_or((born, barrier.event, barrier.epoch));
         if self.is_settled((epoch, hash), Seen { birth, death, depth: above.depth }) {
             return;
         }
-        let (disk, id) = (image.boot(), self.next_id);
+        let (disk, id) = (c.image().boot(), self.next_id);
         self.next_id += 1;
         disk.record_barriers(above.depth < self.limits.crashes);
         let crash = Crash { disk, birth, death, epoch, depth: above.depth, id, parent: above.parent };

@@ -1,7 +1,7 @@
 //! The bytes of one file: a persistent radix tree of 4 KiB pages.
 //!
 //! Thousands of images derived from one run share nearly all their pages, so a body is cheap to clone (one counter per
-//! 256 KiB) and copies only the page that changes. Every page knows the content hash of its 512-byte blocks and the body
+//! 64 KiB) and copies only the page that changes. Every page knows the content hash of its 512-byte blocks and the body
 //! knows the sum of their shares, so that the hash of a whole file is read off, never computed by walking.
 //!
 //! - P1: `sum` = sum over all blocks of `share(index, hash)`; holes and zeros add nothing (H1).
@@ -15,7 +15,7 @@ pub(crate) const PAGE: usize = 4096;
 /// Bytes in a hashed block, the smallest sector.
 pub(crate) const BLOCK: usize = 512;
 const BLOCKS: usize = PAGE / BLOCK;
-const FANOUT: usize = 64;
+const FANOUT: usize = 16;
 
 /// One page with the hashes of its blocks.
 #[derive(Clone)]

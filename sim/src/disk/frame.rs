@@ -15,8 +15,10 @@ use super::hash::{self, Dice};
 use super::pending::{Atom, Slot};
 use super::profile::Profile;
 use super::state::State;
+use super::sums::Sums;
 use super::tree::{Ino, Tree};
 use super::{AtomInfo, SimDisk};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -73,6 +75,9 @@ pub struct Frame {
     barrier: Barrier,
     needs: Vec<Vec<u32>>,
     needed_by: Vec<Vec<u32>>,
+    sums: Sums,
+    /// Files whose bytes may lie beyond their lengths in an image that was just put together.
+    loose: BTreeSet<Ino>,
 }
 
 impl Barrier {
@@ -89,7 +94,9 @@ impl Barrier {
                 needed_by[n].push(i as u32);
             }
         }
-        Frame { barrier: self.clone(), needs, needed_by }
+        let sums = Sums::new(&self.base, atoms, self.profile.sector);
+        let loose = self.base.loose().chain(atoms.iter().filter_map(|a| a.slot.file())).collect();
+        Frame { barrier: self.clone(), needs, needed_by, sums, loose }
     }
 
     /// How many atoms are pending here.
@@ -189,8 +196,15 @@ impl Frame {
         for i in choice.iter() {
             self.atom(i).apply(&mut tree, self.barrier.profile.sector);
         }
-        tree.trim();
+        tree.trim(&self.loose);
         Image { tree, profile: self.barrier.profile.clone() }
+    }
+
+    /// Hash and birth of the image of `choice`, without making it where that is possible.
+    #[must_use]
+    pub fn hash_and_birth(&self, choice: &Choice) -> (u64, u64) {
+        let fast = self.sums.hash_and_birth(&self.barrier.atoms, choice);
+        fast.unwrap_or_else(|| self.image(choice).hash_and_birth())
     }
 
     /// The sectors that were being written and are not in the image in their newest version: they may be damaged. Gives

@@ -23,7 +23,7 @@
 //! ```
 //!
 //! What each part guards: `hash` H1-H2, `body` P1-P2, `tree` R1-R2, `pending` A1-A3, `state` I1-I4, `sync` S1-S2, `frame`
-//! F1-F3.
+//! F1-F3, `sums` Z1.
 
 mod body;
 mod canon;
@@ -39,6 +39,7 @@ mod pending;
 mod pins;
 mod profile;
 mod state;
+mod sums;
 mod sync;
 mod tree;
 

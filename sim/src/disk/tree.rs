@@ -158,9 +158,10 @@ impl Tree {
         self.names(dir)?.get(&name).copied().ok_or_else(not_found)
     }
 
-    /// Cuts every file at its length (R2).
-    pub(crate) fn trim(&mut self) {
-        for inode in self.inodes.values_mut() {
+    /// Cuts these files at their lengths (R2).
+    pub(crate) fn trim(&mut self, files: &BTreeSet<Ino>) {
+        for ino in files {
+            let Some(inode) = self.inodes.get_mut(ino) else { continue };
             let Kind::File(f) = &inode.kind else { continue };
             if f.body.reaches_beyond(f.size)
                 && let Kind::File(f) = &mut Arc::make_mut(inode).kind
@@ -170,15 +171,21 @@ impl Tree {
         }
     }
 
-    /// Calls `visit` with the path hash and the inode of everything a name reaches, the root included (R1).
-    fn walk<'a>(&'a self, visit: &mut impl FnMut(u64, &'a Inode)) {
+    /// The files that hold bytes beyond their lengths.
+    pub(crate) fn loose(&self) -> impl Iterator<Item = Ino> {
+        let loose = |f: &FileInode| f.body.reaches_beyond(f.size);
+        self.inodes.iter().filter(move |(_, i)| matches!(&i.kind, Kind::File(f) if loose(f))).map(|(&ino, _)| ino)
+    }
+
+    /// Calls `visit` with path hash, number and inode of everything a name reaches, the root included (R1).
+    pub(crate) fn walk<'a>(&'a self, visit: &mut impl FnMut(u64, Ino, &'a Inode)) {
         self.walk_from(ROOT, 0, &mut Vec::new(), visit);
     }
 
-    fn walk_from<'a>(&'a self, ino: Ino, path: u64, above: &mut Vec<Ino>, visit: &mut impl FnMut(u64, &'a Inode)) {
+    fn walk_from<'a>(&'a self, ino: Ino, path: u64, above: &mut Vec<Ino>, visit: &mut impl FnMut(u64, Ino, &'a Inode)) {
         // A rename between directories may leave both names, so an image may hold a directory inside itself.
         let Some(inode) = self.get(ino).filter(|_| !above.contains(&ino)) else { return };
-        visit(path, inode);
+        visit(path, ino, inode);
         if let Kind::Dir(names) = &inode.kind {
             above.push(ino);
             for (name, &child) in names {
@@ -191,16 +198,9 @@ impl Tree {
     /// Content hash of all that names reach, and the newest event in it.
     pub(crate) fn hash_and_birth(&self) -> (u64, u64) {
         let (mut sum, mut born) = (0_u64, 0);
-        self.walk(&mut |path, inode| {
+        self.walk(&mut |path, _, inode| {
             born = born.max(inode.born);
-            let what = match &inode.kind {
-                Kind::Dir(_) => 1,
-                Kind::File(f) => {
-                    let bad = f.unreadable.iter().fold(2, |h, &b| hash::mix(h, b));
-                    hash::mix(bad, hash::mix(f.size, f.body.sum()))
-                }
-            };
-            sum = sum.wrapping_add(hash::mix(path, what));
+            sum = sum.wrapping_add(hash::mix(path, inode.kind.hash()));
         });
         (sum, born)
     }
@@ -218,6 +218,22 @@ impl Tree {
         }
         seen
     }
+}
+
+impl Kind {
+    /// Content hash of a file, or of being a directory.
+    pub(crate) fn hash(&self) -> u64 {
+        match self {
+            Self::Dir(_) => 1,
+            Self::File(f) => file_hash(f.size, f.body.sum(), &f.unreadable.iter().copied().collect::<Vec<_>>()),
+        }
+    }
+}
+
+/// Content hash of a file with this length, sum of blocks, and unreadable blocks.
+pub(crate) fn file_hash(size: u64, sum: u64, unreadable: &[u64]) -> u64 {
+    let bad = unreadable.iter().fold(2, |h, &b| hash::mix(h, b));
+    hash::mix(bad, hash::mix(size, sum))
 }
 
 impl FileInode {

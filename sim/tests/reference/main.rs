@@ -77,6 +77,7 @@ fn images(barrier: &Barrier, hashes: &mut BTreeMap<u64, Image>) -> BTreeMap<Imag
         assert!(frame.is_legal(&choice));
         let image = frame.image(&choice);
         let (hash, birth) = image.hash_and_birth();
+        assert_eq!(frame.hash_and_birth(&choice), (hash, birth), "the sums are wrong");
         let content = letters(image.contents());
         assert_eq!(*hashes.entry(hash).or_insert_with(|| content.clone()), content, "one hash, two images");
         let least = out.entry(content).or_insert(birth);
