@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use strandline_sim::disk::{Barrier, Limits, SimDisk, canonical};
 use strandline_vfs::{File, OpenOptions, Vfs};
 
@@ -13,7 +13,7 @@ fn create(disk: &SimDisk, name: &str) -> Arc<dyn File> {
     disk.open(Path::new(name), OpenOptions::create()).expect("an empty disk")
 }
 
-fn program(disk: &SimDisk) -> std::io::Result<u64> {
+fn program(disk: &SimDisk) -> std::io::Result<(u64, Duration)> {
     let tables: Vec<_> = (0..4).map(|i| create(disk, &format!("table{i}"))).collect();
     let (log, root) = (create(disk, "log"), create(disk, "root"));
     for t in &tables {
@@ -21,7 +21,7 @@ fn program(disk: &SimDisk) -> std::io::Result<u64> {
     }
     disk.settle();
     disk.record_barriers(true);
-    let before = disk.event();
+    let (before, started) = (disk.event(), Instant::now());
     for i in 0..400_u64 {
         log.write_all_at(&[i as u8; 300], i * 300)?;
         log.sync_data()?;
@@ -34,24 +34,24 @@ fn program(disk: &SimDisk) -> std::io::Result<u64> {
             root.sync_all()?;
         }
     }
-    Ok(disk.event() - before)
+    Ok((disk.event() - before, started.elapsed()))
 }
 
-fn rate(what: &str, n: u64, since: Instant) {
-    let s = since.elapsed().as_secs_f64();
+fn rate(what: &str, n: u64, took: Duration) {
+    let s = took.as_secs_f64();
     println!("{what:<28} {n:>8} in {s:.3} s = {:>10.0} /s", n as f64 / s);
 }
 
 fn main() {
-    let started = Instant::now();
-    let mut calls = 0;
+    let (mut calls, mut took) = (0, Duration::ZERO);
     let mut barriers: Vec<Barrier> = Vec::new();
     for _ in 0..20 {
         let disk = SimDisk::strict();
-        calls += program(&disk).expect("no faults are planned");
+        let (n, time) = program(&disk).expect("no faults are planned");
+        (calls, took) = (calls + n, took + time);
         barriers = disk.take_barriers();
     }
-    rate("calls, recorded", calls, started);
+    rate("calls, recorded", calls, took);
 
     let limits = Limits::canonical(256);
     let started = Instant::now();
@@ -59,7 +59,7 @@ fn main() {
     for _ in 0..5 {
         n += barriers.iter().map(|b| canonical(&b.frame(), &limits).len() as u64).sum::<u64>();
     }
-    rate("choices", n, started);
+    rate("choices", n, started.elapsed());
 
     let started = Instant::now();
     let (mut images, mut hashes) = (0, std::collections::BTreeSet::new());
@@ -72,7 +72,7 @@ fn main() {
             }
         }
     }
-    rate("images, hashed", images, started);
+    rate("images, hashed", images, started.elapsed());
     println!("{} different", hashes.len());
 
     let started = Instant::now();
@@ -87,5 +87,5 @@ fn main() {
             boots += 1;
         }
     }
-    rate("images, booted and opened", boots, started);
+    rate("images, booted and opened", boots, started.elapsed());
 }
