@@ -2,7 +2,7 @@
 
 use super::body::{PAGE, Page};
 use super::fault::{Act, CACHE_PAGE};
-use super::pending::{Slot, Value};
+use super::pending::{Slot, Value, Written};
 use super::profile::{AppendOrder, MetaOrder};
 use super::state::{State, Ticket};
 use super::tree::{FileInode, Ino, error};
@@ -71,7 +71,7 @@ impl State {
         file.heal(offset, data.len() as u64);
         file.size = old.max(end);
         let sectors = self.sectors_of(ino, offset, end);
-        let ids = self.push_sectors(ino, &sectors, event, end > old);
+        let ids = self.push_sectors(ino, &sectors, (offset, end), event, end > old);
         if end > old {
             let safe = self.profile.data_before_size || self.profile.append == AppendOrder::Safe;
             let needs = if safe { ids } else { Vec::new() };
@@ -105,7 +105,7 @@ impl State {
     }
 
     /// One version per sector, with the needs that atomic units, append order and the journal bring.
-    fn push_sectors(&mut self, ino: Ino, sectors: &[u64], event: u64, appends: bool) -> Vec<u64> {
+    fn push_sectors(&mut self, ino: Ino, sectors: &[u64], bytes: (u64, u64), event: u64, appends: bool) -> Vec<u64> {
         let first = self.pending.next_id();
         let per = (self.profile.atomic_unit / self.profile.sector).max(1) as u64;
         let prefix = appends && self.profile.append == AppendOrder::Prefix;
@@ -119,7 +119,7 @@ impl State {
             if per > 1 {
                 needs.extend(unit_mates(sectors, i, per).map(|m| first + m as u64));
             }
-            let value = Value::Sector(self.page_now(ino, s));
+            let value = Value::Sector(self.page_now(ino, s), written(s, self.profile.sector as u64, bytes));
             let id = if self.profile.data_in_order {
                 self.push_meta(event, Slot::Sector(ino, s), value, needs)
             } else {
@@ -174,7 +174,7 @@ impl State {
             lost.retain(|&s| s * sector < len);
         }
         let size = self.push_meta(event, Slot::Size(ino), Value::Size(len), Vec::new());
-        let zeros = self.push_sectors(ino, &dirty, event, false);
+        let zeros = self.push_sectors(ino, &dirty, (len, u64::MAX), event, false);
         if self.profile.meta_order == MetaOrder::Chain {
             self.couple(size, &zeros);
         }
@@ -215,6 +215,14 @@ impl State {
         let sizes = held.iter().filter_map(|&ino| self.live.file(ino)).map(|f| f.size.div_ceil(PAGE as u64));
         sizes.sum::<u64>() * PAGE as u64
     }
+}
+
+/// The part of a sector that lies in a byte range; all of it when the sector is written again for another's sake.
+fn written(sector: u64, len: u64, (from, to): (u64, u64)) -> Written {
+    let start = sector * len;
+    let inside = |at: u64| at.clamp(start, start + len) - start;
+    let (a, b) = (inside(from), inside(to));
+    if a < b { (a as u16, b as u16) } else { (0, len as u16) }
 }
 
 /// The neighbours in the same atomic unit as `sectors[i]`: one each way close the ring.

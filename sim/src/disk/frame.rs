@@ -12,7 +12,7 @@
 
 use super::body::BLOCK;
 use super::hash::{self, Dice};
-use super::pending::{Atom, Slot};
+use super::pending::{Atom, Slot, Value, Written};
 use super::profile::Profile;
 use super::state::State;
 use super::sums::Sums;
@@ -223,7 +223,14 @@ impl Frame {
         let Slot::Sector(ino, index) = self.atom(atom).slot else { return image };
         let mut torn = Image { tree: image.tree.clone(), profile: image.profile.clone() };
         self.atom(atom).apply(&mut torn.tree, self.barrier.profile.sector);
-        image.harm(ino, index, &torn, damage, self.atom(atom).event);
+        let all = (0, self.barrier.profile.sector as u16);
+        let at_risk = match self.atom(atom).value {
+            Value::Sector(_, written) if self.barrier.profile.psow => written,
+            _ => all,
+        };
+        if damage != Damage::Unreadable || at_risk == all {
+            image.harm((ino, index), &torn, damage, at_risk, self.atom(atom).event);
+        }
         image
     }
 }
@@ -235,9 +242,9 @@ pub enum Damage {
     TornHead(usize),
     /// The first `.0` bytes (a multiple of 8) are old, the rest new.
     TornTail(usize),
-    /// Noise from this seed.
+    /// Noise from this seed: in the bytes that were being written, or without power-safe overwrite in the whole sector.
     Garbage(u64),
-    /// Reading it fails until it is rewritten.
+    /// Reading it fails until it is rewritten. Under power-safe overwrite only of a sector that was written whole.
     Unreadable,
 }
 
@@ -281,7 +288,7 @@ impl Image {
         self.tree.contents()
     }
 
-    fn harm(&mut self, ino: Ino, index: u64, new: &Self, damage: Damage, event: u64) {
+    fn harm(&mut self, (ino, index): (Ino, u64), new: &Self, damage: Damage, (from, to): Written, event: u64) {
         let sector = self.profile.sector;
         let offset = index * sector as u64;
         let mut fresh = vec![0; sector];
@@ -295,7 +302,9 @@ impl Image {
         match damage {
             Damage::TornHead(k) => file.body.write(&fresh[..k.min(sector)], offset),
             Damage::TornTail(k) => file.body.write(&fresh[k.min(sector)..], offset + k.min(sector) as u64),
-            Damage::Garbage(seed) => file.body.write(&noise(seed, sector), offset),
+            Damage::Garbage(seed) => {
+                file.body.write(&noise(seed, sector)[from as usize..to as usize], offset + u64::from(from));
+            }
             Damage::Unreadable => {
                 let per = (sector / BLOCK) as u64;
                 file.unreadable.extend(index * per..(index + 1) * per);

@@ -39,11 +39,14 @@ impl Slot {
 /// One version of a slot.
 #[derive(Clone)]
 pub(crate) enum Value {
-    /// The page that holds the sector, as it was after the write.
-    Sector(Arc<Page>),
+    /// The page that holds the sector, as it was after the write, and the bytes of the sector that were written.
+    Sector(Arc<Page>, Written),
     Size(u64),
     Name(Option<Ino>),
 }
+
+/// The bytes of one sector that a write covered: first, and one past the last.
+pub(crate) type Written = (u16, u16);
 
 /// A version above the floor.
 #[derive(Clone)]
@@ -67,7 +70,7 @@ impl Atom {
         let Some(inode) = tree.get_mut(ino) else { return };
         inode.born = inode.born.max(self.event);
         match (&self.slot, &self.value, &mut inode.kind) {
-            (Slot::Sector(_, index), Value::Sector(page), Kind::File(f)) => {
+            (Slot::Sector(_, index), Value::Sector(page, _), Kind::File(f)) => {
                 let offset = index * sector as u64;
                 f.heal(offset, sector as u64);
                 if sector == PAGE {

@@ -67,6 +67,9 @@ pub struct Profile {
     pub sector: usize,
     /// Aligned bytes of one write that stick together; a multiple of `sector`, up to 16384.
     pub atomic_unit: usize,
+    /// Power-safe overwrite: an interrupted write harms no byte outside its own range, so a sector that it covers only in
+    /// part is neither noise elsewhere nor unreadable. Off: the whole sector is at risk.
+    pub psow: bool,
     /// Order of names.
     pub rename: RenameOrder,
     /// Off: a name that is replaced may be seen absent in between.
@@ -99,6 +102,7 @@ impl Profile {
             name: "strict",
             sector: 512,
             atomic_unit: 512,
+            psow: true,
             rename: RenameOrder::Local,
             replace_keeps_old: true,
             append: AppendOrder::Free,
@@ -123,6 +127,12 @@ impl Profile {
     #[must_use]
     pub const fn nvme_16k() -> Self {
         Self { name: "nvme_16k", atomic_unit: 16384, ..Self::strict() }
+    }
+
+    /// `strict`, but an interrupted write endangers the whole sector: for what must be *detected*.
+    #[must_use]
+    pub const fn cheap_ssd() -> Self {
+        Self { name: "cheap_ssd", psow: false, ..Self::strict() }
     }
 
     /// Names in any order, even within one rename.
@@ -168,7 +178,7 @@ impl Profile {
     /// All presets, kindest last.
     #[must_use]
     pub fn presets() -> Vec<Self> {
-        let harsh = [Self::alice_worst(), Self::strict(), Self::linux(), Self::nvme_16k()];
+        let harsh = [Self::alice_worst(), Self::cheap_ssd(), Self::strict(), Self::linux(), Self::nvme_16k()];
         harsh.into_iter().chain([Self::xfs(), Self::ext4_ordered(), Self::ext4_data_journal()]).collect()
     }
 

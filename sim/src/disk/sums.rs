@@ -103,7 +103,7 @@ impl Sums {
 
     fn effects(base: &Tree, atoms: &[Atom], sector: u64, at: impl Fn(Ino) -> usize) -> Vec<Effect> {
         let effect = |atom: &Atom| match (&atom.slot, &atom.value) {
-            (Slot::Sector(ino, index), Value::Sector(page)) if base.file(*ino).is_some() => {
+            (Slot::Sector(ino, index), Value::Sector(page, _)) if base.file(*ino).is_some() => {
                 let offset = index * sector;
                 let new = shares(Some(page), offset, sector);
                 let old = match older(atoms, atom) {
@@ -167,7 +167,7 @@ impl Sums {
             }
         }
         for (file, i) in tails {
-            let (Effect::Sector { offset, .. }, Value::Sector(page)) = (&self.effects[i], &atoms[i].value) else {
+            let (Effect::Sector { offset, .. }, Value::Sector(page, _)) = (&self.effects[i], &atoms[i].value) else {
                 continue;
             };
             let (size, sum, _) = &mut now[file];
@@ -181,7 +181,7 @@ impl Sums {
 fn older<'a>(atoms: &'a [Atom], atom: &Atom) -> Option<&'a Page> {
     let i = atoms.binary_search_by_key(&atom.prev, |a| a.id).ok()?;
     match &atoms[i].value {
-        Value::Sector(page) => Some(page),
+        Value::Sector(page, _) => Some(page),
         _ => None,
     }
 }
