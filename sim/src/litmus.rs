@@ -59,7 +59,7 @@ const TABLE: &[Litmus] = &[
     l("6", "f=o; w f0=1; kill; see f=1", &[(ANY, "o 1")]),
     l("7", "f=o; head f0=a; tail f0=b", &[(ANY, "o (a/o) (a/b)")]),
     l("8", "f=o; g=o; w f0=1; w g0=2; sync g", &[(FREE, "f=o,g=2 f=1,g=2"), (DJ, "f=1,g=2")]),
-    l("9", "f=(); append f=1", &[(FREE, "() z 1"), (J, "() 1")]),
+    l("9", "f=(); append f=1", &[(FREE, "() z 1"), (J, "() 1"), ("alice_worst", "() ? 1")]),
     l("10", "f=(); append f=12", &[(FREE, "() zz 1z z2 12"), (J, "() 12")]),
     l("11", "f=(); append f=1; append f=2", &[(FREE, "() z 1 zz 1z z2 12"), (J, "() 1 12")]),
     l("12", "f=(); append f=1; sync f; append f=2", &[(FREE, "1 1z 12"), (J, "1 12")]),
@@ -99,6 +99,7 @@ const TABLE: &[Litmus] = &[
     l("43 directory removed", "mkdir e; go; create e/t; sync_dir e; remove e/t; sync_dir e; rmdir e", &[(ANY, "none")]),
     l("44 allocate", "f=o; allocate f 2", &[(ANY, "o oz")]),
     l("45 gap", "f=(); w f1=1", &[(FREE, "() zz z1"), (J, "() z1")]),
+    l("45 gap again", "f=(); w f1=1", &[("alice_worst", "() z? z1")]),
     l("46 shrink to a part", "f=a; half f", &[(FREE, "a (a/z) a."), (J, "a a.")]),
 ];
 

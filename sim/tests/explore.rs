@@ -24,6 +24,16 @@ enum Flaw {
     CutBeforeRename,
 }
 
+const FLAWS: [Flaw; 7] = [
+    Flaw::NoSync,
+    Flaw::NoDirSync,
+    Flaw::NoChecksum,
+    Flaw::SnapshotNotSynced,
+    Flaw::SnapshotNameNotSynced,
+    Flaw::TornTailKept,
+    Flaw::CutBeforeRename,
+];
+
 const RECORD: usize = 16;
 
 fn checksum(n: u64) -> u64 {
@@ -145,9 +155,16 @@ impl<'a> Engine<'a> {
 
 /// Two records, a snapshot, two more records; then a crash, a recovery with one more record, and another crash.
 fn crash(flaw: Flaw) -> Found {
+    let mut limits = Limits { damaged: 2, ..Limits::default() };
+    limits.damage.extend([8, 24, 40].map(Damage::TornHead));
+    crash_with(flaw, &limits, false)
+}
+
+fn crash_with(flaw: Flaw, limits: &Limits, every_instant: bool) -> Found {
     let acknowledged = RefCell::new(Vec::new());
     let called = RefCell::new(Vec::new());
     let program = |disk: &SimDisk, _: &mut Tape| {
+        disk.record_every_instant(every_instant);
         let mut engine = Engine::open(disk, flaw)?;
         for step in 0..5 {
             if step == 2 {
@@ -160,9 +177,7 @@ fn crash(flaw: Flaw) -> Found {
         }
         Ok(())
     };
-    let mut limits = Limits { damaged: 2, ..Limits::default() };
-    limits.damage.extend([8, 24, 40].map(Damage::TornHead));
-    explore(Profile::strict(), Tape::dull(), &limits, program, |crash| {
+    explore(Profile::strict(), Tape::dull(), limits, program, |crash| {
         let up_to = |list: &RefCell<Vec<u64>>, e| list.borrow().iter().filter(|&&at| at <= e).count() as u64;
         let (lo, hi) = (up_to(&acknowledged, crash.death), up_to(&called, crash.birth) + u64::from(crash.depth) - 1);
         let mut engine = Engine::open(&crash.disk, flaw).map_err(|e| format!("cannot open: {e}"))?;
@@ -192,18 +207,24 @@ fn the_sound_engine_passes() {
 
 #[test]
 fn every_flaw_is_found() {
-    for flaw in [
-        Flaw::NoSync,
-        Flaw::NoDirSync,
-        Flaw::NoChecksum,
-        Flaw::SnapshotNotSynced,
-        Flaw::SnapshotNameNotSynced,
-        Flaw::TornTailKept,
-        Flaw::CutBeforeRename,
-    ] {
+    for flaw in FLAWS {
         let found = crash(flaw);
         assert_eq!(found.failures.len(), 1, "{flaw:?} was not found in {} checks", found.checks);
         println!("{flaw:?} after {} checks: {}", found.checks, found.failures[0]);
+    }
+}
+
+/// Barriers alone find what a barrier at every instant finds.
+#[test]
+fn barriers_miss_no_flaw() {
+    for flaw in FLAWS {
+        let limits = Limits { crashes: 1, failures: usize::MAX, damage: Vec::new(), ..Limits::default() };
+        let verdicts = |every| {
+            let found = crash_with(flaw, &limits, every);
+            found.failures.into_iter().map(|f| f.verdict).collect::<std::collections::BTreeSet<_>>()
+        };
+        let (all, some) = (verdicts(true), verdicts(false));
+        assert_eq!(all.is_empty(), some.is_empty(), "{flaw:?}: {all:?}, {some:?}");
     }
 }
 

@@ -3,10 +3,11 @@
 //! A bug that is one missing order, "a must be durable before b", shows in the image that lacks a alone, or holds b alone.
 //! So the canonical set is linear in the number of atoms, and catches nearly everything that random subsets find late:
 //! none, all; only and all-but each atom, each call, each file; prefixes and suffixes in order of issue; pairs left out;
-//! then seeded subsets of several densities. Where the full product is small, it is simply all of it.
+//! then seeded subsets of several densities. Where the full product is small, it is simply all of it. Where even the linear
+//! set is too large, every kind gets a share of the limit and takes members evenly spaced, at a place the seed decides.
 
 use super::frame::{Choice, Frame};
-use super::hash::Dice;
+use super::hash::{Dice, mix};
 use super::pending::Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,13 +71,29 @@ pub fn canonical(frame: &Frame, limits: &Limits) -> Vec<Choice> {
     found.add(frame.all());
     found.add(frame.none());
     if !product(frame, limits.product, &mut found) {
-        singles(frame, &mut found);
-        groups(frame, &mut found);
-        prefixes(frame, &mut found);
+        let mut dice = Dice::new(limits.seed ^ mix(frame.barrier().event, frame.len() as u64));
+        let share = limits.choices / 16;
+        singles(frame, &spaced(frame.len(), share * 4, &mut dice), &mut found);
+        let groups = groups(frame);
+        for i in spaced(groups.len(), share * 2, &mut dice) {
+            found.add(frame.without(groups[i].iter().copied()));
+            found.add(frame.with(groups[i].iter().copied()));
+        }
+        for i in spaced(frame.len(), share, &mut dice) {
+            found.add(frame.with(0..i));
+            found.add(frame.without(0..i));
+        }
         pairs(frame, limits.pairs, &mut found);
-        random(frame, limits, &mut found);
+        random(frame, limits.random, &mut dice, &mut found);
     }
     found.out
+}
+
+/// At most `most` of the numbers below `n`, evenly spaced, newest first.
+fn spaced(n: usize, most: usize, dice: &mut Dice) -> Vec<usize> {
+    let step = n.div_ceil(most.max(1)).max(1);
+    let first = dice.below(step as u64) as usize;
+    (first..n).step_by(step).collect::<Vec<_>>().into_iter().rev().collect()
 }
 
 /// The atoms of every chain, oldest first.
@@ -112,15 +129,15 @@ fn product(frame: &Frame, most: usize, found: &mut Found) -> bool {
     true
 }
 
-fn singles(frame: &Frame, found: &mut Found) {
-    for i in (0..frame.len()).rev() {
+fn singles(frame: &Frame, atoms: &[usize], found: &mut Found) {
+    for &i in atoms {
         found.add(frame.without([i]));
         found.add(frame.with([i]));
     }
 }
 
-/// Whole calls and whole files, in or out.
-fn groups(frame: &Frame, found: &mut Found) {
+/// Whole files and whole calls.
+fn groups(frame: &Frame) -> Vec<Vec<usize>> {
     let mut groups: BTreeMap<(bool, u64), Vec<usize>> = BTreeMap::new();
     for i in 0..frame.len() {
         let atom = frame.atom(i);
@@ -128,17 +145,7 @@ fn groups(frame: &Frame, found: &mut Found) {
         let (Slot::Sector(ino, _) | Slot::Size(ino) | Slot::Name(ino, _)) = &atom.slot;
         groups.entry((true, *ino)).or_default().push(i);
     }
-    for atoms in groups.into_values() {
-        found.add(frame.without(atoms.iter().copied()));
-        found.add(frame.with(atoms));
-    }
-}
-
-fn prefixes(frame: &Frame, found: &mut Found) {
-    for i in 1..frame.len() {
-        found.add(frame.with(0..i));
-        found.add(frame.without(0..i));
-    }
+    groups.into_values().collect()
 }
 
 fn pairs(frame: &Frame, most: usize, found: &mut Found) {
@@ -150,9 +157,8 @@ fn pairs(frame: &Frame, most: usize, found: &mut Found) {
     }
 }
 
-fn random(frame: &Frame, limits: &Limits, found: &mut Found) {
-    let mut dice = Dice::new(limits.seed ^ frame.barrier().event);
-    for round in 0..limits.random {
+fn random(frame: &Frame, rounds: usize, dice: &mut Dice, found: &mut Found) {
+    for round in 0..rounds {
         let density = [128, 32, 224, 8, 248][round % 5];
         let picked: Vec<usize> = (0..frame.len()).filter(|_| dice.below(256) < density).collect();
         found.add(if round % 2 == 0 { frame.with(picked) } else { frame.without(picked) });

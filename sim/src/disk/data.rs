@@ -56,7 +56,14 @@ impl State {
             _ => {}
         }
         self.pins.check(ino, offset, n, t.event);
-        self.put(ino, &buf[..n as usize], offset, t.event);
+        match t.act {
+            Some(Act::LostWrite) => self.put_in_cache(ino, &buf[..n as usize], offset),
+            Some(Act::Misdirected(by)) => {
+                let wrong = offset.saturating_add_signed(by).min(LONGEST - n);
+                self.put(ino, &buf[..n as usize], wrong, t.event);
+            }
+            _ => self.put(ino, &buf[..n as usize], offset, t.event),
+        }
         match fails {
             Some(kind) => Err(error(kind, "simulated fault in the middle of a write")),
             None => Ok(n as usize),
@@ -80,6 +87,14 @@ impl State {
             } else {
                 self.push_meta(event, Slot::Size(ino), Value::Size(end), needs);
             }
+        }
+    }
+
+    /// Shows bytes to readers that the disk will never hold.
+    fn put_in_cache(&mut self, ino: Ino, data: &[u8], offset: u64) {
+        if let Some(file) = self.live.file_mut(ino).filter(|_| !data.is_empty()) {
+            file.body.write(data, offset);
+            file.size = file.size.max(offset + data.len() as u64);
         }
     }
 

@@ -35,6 +35,10 @@ pub enum Act {
     Partial(u64, io::ErrorKind),
     /// A read or write moves at most this many bytes (at least 1) and succeeds.
     Short(u64),
+    /// A write is acknowledged and reads show it, but it never reaches the disk, whatever is synced.
+    LostWrite,
+    /// A write lands this many bytes away from where it belongs, within the same file; the right place keeps its old bytes.
+    Misdirected(i64),
     /// A file sync fails, for the cache pages (4 KiB) that are listed, or for all with unsynced bytes when none is.
     Sync(SyncFailure, Vec<u64>),
 }

@@ -13,7 +13,7 @@
 use super::body::BLOCK;
 use super::hash::{self, Dice};
 use super::pending::{Atom, Slot, Value, Written};
-use super::profile::Profile;
+use super::profile::{Profile, TailFill};
 use super::state::State;
 use super::sums::Sums;
 use super::tree::{Ino, Tree};
@@ -196,14 +196,34 @@ impl Frame {
         for i in choice.iter() {
             self.atom(i).apply(&mut tree, self.barrier.profile.sector);
         }
+        if self.barrier.profile.tail_fill == TailFill::Garbage {
+            self.fill_tails(&mut tree, choice);
+        }
         tree.trim(&self.loose);
         Image { tree, profile: self.barrier.profile.clone() }
+    }
+
+    /// Noise in the sectors that an extending write never reached.
+    fn fill_tails(&self, tree: &mut Tree, choice: &Choice) {
+        let len = self.barrier.profile.sector;
+        for i in (0..self.len()).filter(|&i| !choice.has(i)) {
+            let atom = self.atom(i);
+            let Slot::Sector(ino, index) = atom.slot else { continue };
+            let offset = index * len as u64;
+            // Only where nothing was ever written: neither in the base nor by an older version in the image.
+            let virgin = self.needs[i].iter().all(|&n| self.atom(n as usize).slot != atom.slot)
+                && self.barrier.base.file(ino).is_some_and(|f| f.size <= offset);
+            if let Some(file) = tree.file_mut(ino).filter(|f| virgin && offset < f.size) {
+                file.body.write(&noise(hash::mix(ino, index), len), offset);
+            }
+        }
     }
 
     /// Hash and birth of the image of `choice`, without making it where that is possible.
     #[must_use]
     pub fn hash_and_birth(&self, choice: &Choice) -> (u64, u64) {
-        let fast = self.sums.hash_and_birth(&self.barrier.atoms, choice);
+        let plain = self.barrier.profile.tail_fill == TailFill::Zeros;
+        let fast = plain.then(|| self.sums.hash_and_birth(&self.barrier.atoms, choice)).flatten();
         fast.unwrap_or_else(|| self.image(choice).hash_and_birth())
     }
 

@@ -49,7 +49,7 @@ pub use event::{Call, Event, Record};
 pub use fault::{Act, Fault, SyncFailure};
 pub use frame::{Barrier, Choice, Damage, Frame, Image};
 pub use pins::{Breach, PinId};
-pub use profile::{AppendOrder, DirSync, MetaOrder, Profile, RenameOrder, SyncScope};
+pub use profile::{AppendOrder, DirSync, MetaOrder, Profile, RenameOrder, SyncScope, TailFill};
 
 use parking_lot::{Mutex, MutexGuard};
 use pending::{Atom, Slot, Value};
@@ -230,6 +230,8 @@ impl SimDisk {
         let mut s = self.lock_state();
         s.pending = pending::Pending::default();
         s.chain = 0;
+        s.lost.clear();
+        s.late.clear();
         s.base = Arc::new(s.live.clone());
         Arc::make_mut(&mut s.base).forget_births();
         s.sweep();

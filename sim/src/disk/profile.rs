@@ -58,6 +58,15 @@ pub enum DirSync {
     Unsupported,
 }
 
+/// What a file holds where its length stuck and its data did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TailFill {
+    /// Zeros.
+    Zeros,
+    /// Noise.
+    Garbage,
+}
+
 /// A kind of disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -76,6 +85,8 @@ pub struct Profile {
     pub replace_keeps_old: bool,
     /// Order within an append.
     pub append: AppendOrder,
+    /// Bytes of an extending write whose length alone stuck.
+    pub tail_fill: TailFill,
     /// Order of names and lengths.
     pub meta_order: MetaOrder,
     /// On: lengths of extending writes stay outside the chain of `meta_order`.
@@ -106,6 +117,7 @@ impl Profile {
             rename: RenameOrder::Local,
             replace_keeps_old: true,
             append: AppendOrder::Free,
+            tail_fill: TailFill::Zeros,
             meta_order: MetaOrder::Free,
             delayed_alloc: false,
             data_before_size: false,
@@ -132,13 +144,19 @@ impl Profile {
     /// `strict`, but an interrupted write endangers the whole sector: for what must be *detected*.
     #[must_use]
     pub const fn cheap_ssd() -> Self {
-        Self { name: "cheap_ssd", psow: false, ..Self::strict() }
+        Self { name: "cheap_ssd", psow: false, tail_fill: TailFill::Garbage, ..Self::strict() }
     }
 
-    /// Names in any order, even within one rename.
+    /// Names in any order, even within one rename, and noise where data were lost behind a length that stuck.
     #[must_use]
     pub const fn alice_worst() -> Self {
-        Self { name: "alice_worst", rename: RenameOrder::Free, replace_keeps_old: false, ..Self::strict() }
+        Self {
+            name: "alice_worst",
+            rename: RenameOrder::Free,
+            replace_keeps_old: false,
+            tail_fill: TailFill::Garbage,
+            ..Self::strict()
+        }
     }
 
     /// A journaling file system that orders data before the journal that refers to it.
