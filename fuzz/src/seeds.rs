@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use strandline::backup::{Sink, StreamSink};
 use strandline::block::{BlockStore, Dead, DeadList, FileHeader, SpaceState};
-use strandline::manifest::{CopyKind, Manifest, ManifestFile, ManifestTable};
+use strandline::manifest::{Content, CopyKind, Manifest, ManifestFile, ManifestTable};
 use strandline::page::{CellValue, LeafBuilder, encode_inner, encode_piece};
 use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, TableId};
 use strandline_vfs::mem::MemVfs;
@@ -79,6 +79,7 @@ fn a_manifest() -> Manifest {
             name: TableId(1).file_name(),
             table: TableId(1),
             size: 5,
+            content: Content::Whole,
             pieces: vec![crc32fast::hash(b"wrack")],
         }],
         removed: Vec::new(),

@@ -26,7 +26,7 @@ mod plan;
 mod restore;
 mod stream;
 
-pub use crate::manifest::{CopyKind, Manifest, ManifestFile, ManifestTable};
+pub use crate::manifest::{Content, CopyKind, Manifest, ManifestFile, ManifestTable};
 pub use crate::progress::{OnProgress, Progress};
 pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
 pub use directory::DirectorySink;

@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{CopyKind, MANIFEST_FILE, Manifest, ManifestFile, ManifestTable};
+use crate::manifest::{Content, CopyKind, MANIFEST_FILE, Manifest, ManifestFile, ManifestTable};
 use crate::types::{CheckpointSeq, Lineage, Origin, TableId};
 
 /// What the manifest says of the backup as a whole.
@@ -122,6 +122,7 @@ impl Plan {
             name: table.file_name(),
             table,
             size,
+            content: Content::Whole,
             pieces: Vec::new(),
         });
         let manifest = Manifest {

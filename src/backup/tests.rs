@@ -356,7 +356,7 @@ fn the_manifest_comes_last_and_everything_is_synced_before() {
     sync_dir    copy
     create      copy/Strandline.manifest.copy
     set_len     copy/Strandline.manifest.copy 0
-    write       copy/Strandline.manifest.copy 0+200
+    write       copy/Strandline.manifest.copy 0+203
     sync_all    copy/Strandline.manifest.copy
     rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
     sync_dir    copy

@@ -3,10 +3,10 @@
 //! Body, in order: kind, sealed, lineage, sequence, backup, time, root record, checkpoints, tables, files, removed names. Counts and
 //! lengths are variable-length integers; a count is believed only as far as the bytes left could hold so many entries.
 
-use super::{CopyKind, MAX_LEN, Manifest, ManifestFile, ManifestTable, PIECE, check_file_name, incomplete};
+use super::{Content, CopyKind, MAX_LEN, Manifest, ManifestFile, ManifestTable, PIECE, check_file_name, incomplete};
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{CheckpointSeq, Lineage, TableId};
+use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
 
 /// The newest format version this engine reads and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -30,10 +30,15 @@ pub fn encode(m: &Manifest) -> Vec<u8> {
 
 fn encode_body(m: &Manifest) -> Vec<u8> {
     let mut out = Vec::new();
-    out.put_u8(match m.kind {
-        CopyKind::Full => 0,
-        CopyKind::Targeted => 1,
-    });
+    match m.kind {
+        CopyKind::Full => out.put_u8(0),
+        CopyKind::Targeted => out.put_u8(1),
+        CopyKind::Increment(base) => {
+            out.put_u8(2);
+            out.put_u64(base.lineage.0);
+            out.put_u64(base.sequence.to_raw());
+        }
+    }
     out.put_u8(u8::from(m.sealed));
     out.put_u64(m.lineage.0);
     out.put_u64(m.sequence.to_raw());
@@ -64,9 +69,28 @@ fn encode_file(f: &ManifestFile, out: &mut Vec<u8>) {
     out.put_bytes(f.name.as_bytes());
     out.put_varint(f.table.0);
     out.put_varint(f.size);
+    match &f.content {
+        Content::Whole => out.put_u8(0),
+        Content::Unchanged => out.put_u8(1),
+        Content::Ranges(ranges) => {
+            out.put_u8(2);
+            encode_ranges(ranges, out);
+        }
+    }
     out.put_varint(f.pieces.len() as u64);
     for crc in &f.pieces {
         out.put_u32(*crc);
+    }
+}
+
+/// Each range as the gap before it and its length.
+fn encode_ranges(ranges: &[Extent], out: &mut Vec<u8>) {
+    out.put_varint(ranges.len() as u64);
+    let mut at = 0;
+    for range in ranges {
+        out.put_varint(range.offset - at);
+        out.put_varint(range.len);
+        at = range.end();
     }
 }
 
@@ -105,6 +129,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
     let kind = match r.u8()? {
         0 => CopyKind::Full,
         1 => CopyKind::Targeted,
+        2 => CopyKind::Increment(Origin { lineage: Lineage(r.u64()?), sequence: CheckpointSeq::from_raw(r.u64()?) }),
         other => return Err(Error::corrupt(format!("{other} is no kind of copy"))),
     };
     let sealed = match r.u8()? {
@@ -118,7 +143,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
     let root = r.bytes()?.to_vec();
     let checkpoints = many(r, 8, |r| r.u64().map(CheckpointSeq::from_raw))?;
     let tables = many(r, 2, decode_table)?;
-    let files = many(r, 4, |r| decode_file(r, sealed))?;
+    let files = many(r, 5, |r| decode_file(r, sealed))?;
     let removed = many(r, 1, decode_name)?;
     let m = Manifest { kind, sealed, lineage, sequence, backup, time_ms, root, checkpoints, tables, files, removed };
     check_meaning(&m)?;
@@ -148,17 +173,50 @@ fn decode_file(r: &mut Reader<'_>, sealed: bool) -> Result<ManifestFile> {
     let name = decode_name(r)?;
     let table = TableId(r.varint()?);
     let size = r.varint()?;
+    let content = match r.u8()? {
+        0 => Content::Whole,
+        1 => Content::Unchanged,
+        2 => Content::Ranges(decode_ranges(r, size)?),
+        other => return Err(Error::corrupt(format!("{other} is no kind of content"))),
+    };
     let pieces = many(r, 4, |r| r.u32())?;
-    let expected = if sealed { size.div_ceil(PIECE as u64) } else { 0 };
-    if pieces.len() as u64 != expected {
-        return Err(Error::corrupt(format!("{name} has {} checksums instead of {expected}", pieces.len())));
+    let file = ManifestFile { name, table, size, content, pieces };
+    let expected = if sealed { file.stored().div_ceil(PIECE as u64) } else { 0 };
+    if file.pieces.len() as u64 != expected {
+        return Err(Error::corrupt(format!("{} has {} checksums instead of {expected}", file.name, file.pieces.len())));
     }
-    Ok(ManifestFile { name, table, size, pieces })
+    Ok(file)
+}
+
+fn decode_ranges(r: &mut Reader<'_>, size: u64) -> Result<Vec<Extent>> {
+    let mut end = 0u64;
+    let mut first = true;
+    many(r, 2, |r| {
+        let (gap, len) = (r.varint()?, r.varint()?);
+        let offset = end.checked_add(gap);
+        match offset.and_then(|o| o.checked_add(len)).filter(|end| *end <= size) {
+            Some(next) if len > 0 && (first || gap > 0) => {
+                (end, first) = (next, false);
+                Ok(Extent { offset: next - len, len })
+            }
+            _ => Err(Error::corrupt(format!("a range of {len} bytes, {gap} after byte {end}, is out of place"))),
+        }
+    })
 }
 
 /// What no single field can show: names and ids are unique, tables are sorted, and each file is that of a table of the
 /// copy.
 fn check_meaning(m: &Manifest) -> Result<()> {
+    let increment = match m.kind {
+        CopyKind::Increment(base) if base.lineage == m.lineage && base.sequence > m.sequence => {
+            return Err(Error::corrupt("an increment since a later checkpoint"));
+        }
+        CopyKind::Increment(_) => true,
+        CopyKind::Full | CopyKind::Targeted => false,
+    };
+    if !increment && m.files.iter().any(|f| f.content != Content::Whole) {
+        return Err(Error::corrupt("a file is not whole in a copy that is"));
+    }
     let older = m.checkpoints.windows(2).all(|w| w[0] < w[1]) && m.checkpoints.last().is_none_or(|s| *s < m.sequence);
     if !older {
         return Err(Error::corrupt("the checkpoints are out of order"));

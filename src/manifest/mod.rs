@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use strandline_vfs::{OpenOptions, Vfs};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{CheckpointSeq, Lineage, Origin, TableId};
+use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
 
 pub use format::FORMAT_VERSION;
 pub use names::{COPY_SUFFIX, LOCK_FILE, MANIFEST_FILE, ROOT_FILE, belongs, check_file_name};
@@ -48,14 +48,17 @@ pub enum CopyKind {
     /// Only the tables that the manifest names. The catalog in the copy may know of more, which are to be forgotten when
     /// the copy is opened.
     Targeted,
+    /// What changed since a checkpoint: not a copy by itself, but what rolls a copy of that checkpoint forward.
+    Increment(Origin),
 }
 
 impl fmt::Display for CopyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "full",
-            Self::Targeted => "targeted",
-        })
+        match self {
+            Self::Full => f.write_str("full"),
+            Self::Targeted => f.write_str("targeted"),
+            Self::Increment(base) => write!(f, "increment since {base}"),
+        }
     }
 }
 
@@ -68,6 +71,18 @@ pub struct ManifestTable {
     pub id: TableId,
 }
 
+/// Which part of a file travels with a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// All of it. Everything does in a full or targeted backup; in an increment, what the base does not have.
+    #[default]
+    Whole,
+    /// Nothing: the base has it as it is.
+    Unchanged,
+    /// These ranges, ascending, apart from each other, below the file's size. Where they are stored they stand back to back.
+    Ranges(Vec<Extent>),
+}
+
 /// One file of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestFile {
@@ -77,8 +92,38 @@ pub struct ManifestFile {
     pub table: TableId,
     /// Bytes of the file that belong to the copy; a longer file does no harm.
     pub size: u64,
-    /// CRC-32 of each piece of [`PIECE`] bytes, in order; empty in an unsealed manifest.
+    /// Which part of it is stored beside this manifest.
+    pub content: Content,
+    /// CRC-32 of each piece of [`PIECE`] bytes of what is stored, in order; empty in an unsealed manifest.
     pub pieces: Vec<u32>,
+}
+
+impl ManifestFile {
+    /// Bytes of the file that are stored beside the manifest.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        match &self.content {
+            Content::Whole => self.size,
+            Content::Unchanged => 0,
+            Content::Ranges(ranges) => ranges.iter().map(|r| r.len).sum(),
+        }
+    }
+
+    /// True when there is a file of this name beside the manifest.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        self.content != Content::Unchanged
+    }
+
+    /// The parts of the file that are stored, in order.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<Extent> {
+        match &self.content {
+            Content::Whole => vec![Extent { offset: 0, len: self.size }],
+            Content::Unchanged => Vec::new(),
+            Content::Ranges(ranges) => ranges.clone(),
+        }
+    }
 }
 
 /// What a copy is: see the head of this room.
@@ -134,10 +179,10 @@ impl Manifest {
         Origin { lineage: self.lineage, sequence: self.sequence }
     }
 
-    /// Bytes of all files, the manifest not counted.
+    /// Bytes that are stored beside the manifest.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.files.iter().fold(0, |sum, f| sum.saturating_add(f.size))
+        self.files.iter().fold(0, |sum, f| sum.saturating_add(f.stored()))
     }
 
     /// The table called `name`.
@@ -149,8 +194,9 @@ impl Manifest {
     /// The manifest of the same copy with the tables in `only` and no others.
     ///
     /// # Errors
-    /// `NotFound` naming a table that the copy does not hold.
+    /// `NotFound` naming a table that the copy does not hold; `WrongBase` for an increment.
     pub fn narrowed(&self, only: &[String]) -> Result<Self> {
+        self.check_opens()?;
         if let Some(missing) = only.iter().find(|name| self.table(name).is_none()) {
             return Err(Error::new(ErrorKind::NotFound, format!("the copy holds no table `{missing}`"))
                 .remedy("print the manifest to see which tables it holds"));
@@ -233,12 +279,26 @@ impl Manifest {
             return Ok(manifest);
         }
         manifest.check_present(vfs, dir)?;
-        for file in &mut manifest.files {
-            file.pieces = checksums(vfs, &dir.join(&file.name), file.size)?;
+        for file in manifest.files.iter_mut().filter(|f| f.is_stored()) {
+            file.pieces = checksums(vfs, &dir.join(&file.name), file.stored())?;
         }
         manifest.sealed = true;
         manifest.store(vfs, dir)?;
         Ok(manifest)
+    }
+
+    /// Whether this describes something that can be opened: an increment cannot.
+    ///
+    /// # Errors
+    /// `WrongBase` for an increment.
+    pub fn check_opens(&self) -> Result<()> {
+        match self.kind {
+            CopyKind::Increment(base) => {
+                Err(Error::new(ErrorKind::WrongBase, format!("this is no copy but an increment since {base}"))
+                    .remedy("apply it to a copy of that checkpoint, and open that copy"))
+            }
+            CopyKind::Full | CopyKind::Targeted => Ok(()),
+        }
     }
 
     /// Whether the files of the copy in `dir` are there and long enough.
@@ -260,15 +320,15 @@ impl Manifest {
     /// `Io`.
     pub fn missing(&self, vfs: &dyn Vfs, dir: &Path) -> Result<Vec<(String, String)>> {
         let mut out = Vec::new();
-        for file in &self.files {
+        for file in self.files.iter().filter(|f| f.is_stored()) {
             let path = dir.join(&file.name);
             match vfs.metadata(&path).map_err(|e| Error::io(e, "look for a file of the copy", &path))? {
                 None => out.push((file.name.clone(), "is missing".to_owned())),
                 Some(meta) if meta.kind != strandline_vfs::FileKind::File => {
                     out.push((file.name.clone(), "is no file".to_owned()));
                 }
-                Some(meta) if meta.len < file.size => {
-                    out.push((file.name.clone(), format!("has {} of {} bytes", meta.len, file.size)));
+                Some(meta) if meta.len < file.stored() => {
+                    out.push((file.name.clone(), format!("has {} of {} bytes", meta.len, file.stored())));
                 }
                 Some(_) => {}
             }
@@ -283,7 +343,7 @@ impl Manifest {
     pub fn strangers(&self, vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>> {
         let names = vfs.read_dir(dir).map_err(|e| Error::io(e, "list the copy", dir))?;
         let names = names.into_iter().map(|entry| entry.name.to_string_lossy().into_owned());
-        Ok(names.filter(|n| n != MANIFEST_FILE && !self.files.iter().any(|f| f.name == *n)).collect())
+        Ok(names.filter(|n| n != MANIFEST_FILE && !self.files.iter().any(|f| f.name == *n && f.is_stored())).collect())
     }
 
     /// Whether the items of this backup may be written into `dir`: it must be missing or empty.
@@ -377,7 +437,12 @@ impl fmt::Display for Manifest {
             writeln!(f, "table {} id {}", t.name, t.id.0)?;
         }
         for file in &self.files {
-            writeln!(f, "file {} size {} pieces {}", file.name, file.size, file.pieces.len())?;
+            write!(f, "file {} size {} pieces {}", file.name, file.size, file.pieces.len())?;
+            match &file.content {
+                Content::Whole => writeln!(f)?,
+                Content::Unchanged => writeln!(f, " unchanged")?,
+                Content::Ranges(ranges) => writeln!(f, " ranges {} bytes {}", ranges.len(), file.stored())?,
+            }
         }
         for name in &self.removed {
             writeln!(f, "removed {name}")?;

@@ -25,15 +25,23 @@ fn example(sealed: bool) -> Manifest {
                 name: "Strandline.catalog".into(),
                 table: TableId(0),
                 size: 8192,
+                content: Content::Whole,
                 pieces: pieces(&[0xdead_beef]),
             },
             ManifestFile {
                 name: "table-00000003.sl".into(),
                 table: TableId(3),
                 size: (1 << 20) + 1,
+                content: Content::Whole,
                 pieces: pieces(&[1, 2]),
             },
-            ManifestFile { name: "table-00000001.sl".into(), table: TableId(1), size: 0, pieces: Vec::new() },
+            ManifestFile {
+                name: "table-00000001.sl".into(),
+                table: TableId(1),
+                size: 0,
+                content: Content::Whole,
+                pieces: Vec::new(),
+            },
         ],
         removed: vec!["table-00000002.sl".into()],
     }
@@ -47,6 +55,27 @@ fn round_trip_is_canonical() {
         assert_eq!(again, m);
         assert_eq!(again.encode(), bytes);
     }
+}
+
+fn increment() -> Manifest {
+    let mut m = example(true);
+    m.kind = CopyKind::Increment(Origin { lineage: m.lineage, sequence: CheckpointSeq::major(4) });
+    let ranges = vec![Extent { offset: 0, len: 4096 }, Extent { offset: 8192, len: 512 }];
+    m.files[1].content = Content::Ranges(ranges);
+    m.files[1].pieces = vec![5];
+    m.files[2].content = Content::Unchanged;
+    m
+}
+
+#[test]
+fn an_increment_tells_what_is_stored() {
+    let m = increment();
+    assert_eq!(Manifest::decode(&m.encode()).unwrap(), m);
+    assert_eq!(m.bytes(), 8192 + 4608);
+    assert_eq!(m.check_opens().unwrap_err().kind(), ErrorKind::WrongBase);
+    let mut full = m;
+    full.kind = CopyKind::Full;
+    assert!(Manifest::decode(&full.encode()).is_err(), "a full copy has whole files");
 }
 
 #[test]
@@ -69,16 +98,17 @@ fn every_changed_byte_and_every_cut_is_seen() {
 /// The same damage under a checksum made to fit: the decoder must refuse or understand, never panic or allocate wildly.
 #[test]
 fn a_forged_checksum_leads_to_no_panic() {
-    let bytes = example(true).encode();
-    let end = bytes.len() - 4;
-    for i in 8..end {
-        for value in [0, 1, 0x7f, 0x80, 0xff] {
-            let mut forged = bytes.clone();
-            forged[i] = value;
-            let crc = crc32fast::hash(&forged[..end]);
-            forged[end..].copy_from_slice(&crc.to_le_bytes());
-            if let Ok(m) = Manifest::decode(&forged) {
-                assert_eq!(m.encode(), forged, "byte {i} = {value}");
+    for bytes in [example(true).encode(), increment().encode()] {
+        let end = bytes.len() - 4;
+        for i in 8..end {
+            for value in [0, 1, 2, 0x7f, 0x80, 0xff] {
+                let mut forged = bytes.clone();
+                forged[i] = value;
+                let crc = crc32fast::hash(&forged[..end]);
+                forged[end..].copy_from_slice(&crc.to_le_bytes());
+                if let Ok(m) = Manifest::decode(&forged) {
+                    assert_eq!(m.encode(), forged, "byte {i} = {value}");
+                }
             }
         }
     }
