@@ -20,8 +20,11 @@
 
 pub mod backup;
 pub mod block;
+pub mod btree;
+pub mod cache;
 pub mod codec;
 mod error;
+pub mod limits;
 pub mod manifest;
 pub mod page;
 pub mod progress;
