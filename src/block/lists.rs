@@ -173,6 +173,12 @@ impl DeadList {
         self.entries.iter().map(|d| d.extent.len).sum()
     }
 
+    /// Bytes of the blocks that were born after `seq`; of all without one.
+    #[must_use]
+    pub fn bytes_born_after(&self, seq: Option<CheckpointSeq>) -> u64 {
+        self.entries.iter().filter(|d| seq.is_none_or(|seq| d.birth > seq)).map(|d| d.extent.len).sum()
+    }
+
     /// Appends the stored form: the number of blocks, then for each the gap before it, its length and its birth.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_varint(self.entries.len() as u64);

@@ -77,6 +77,16 @@ impl Epoch {
         (number, snapshot)
     }
 
+    /// Makes `live` the live number, for a tree that writes blocks for a checkpoint before that begins (the catalog's).
+    ///
+    /// # Panics
+    /// When `live` is below the live number.
+    pub fn set_live(&self, live: CheckpointSeq) {
+        let _gate = self.gate.write();
+        assert!(live >= self.live(), "checkpoint numbers only grow");
+        self.live.store(live.to_raw(), Ordering::Release);
+    }
+
     /// Begins checkpoint `number` and makes `next` live, for a tree whose numbers do not simply count up (the catalog's).
     ///
     /// # Panics
