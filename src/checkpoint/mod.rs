@@ -1,0 +1,281 @@
+//! The database-wide checkpoint: one transaction-consistent, durable state of all tables.
+//!
+//! | step | after a crash here |
+//! | --- | --- |
+//! | 1 take the checkpoint lock; check names and pins | old root |
+//! | 2 close the commit gate for a moment: fix snapshot and sequence together | old root |
+//! | 3 each dirty table: reconcile what the snapshot sees into available or new space | old root; the new blocks are unreachable, hence free |
+//! | 4 each: settle the dead lists of dropped checkpoints | old root |
+//! | 5 sync each table file written, and the directory once if files appeared | old root |
+//! | 6 rows into the catalog; 3 to 5 for its own tree | old root |
+//! | 7 write and sync the root record | old **or** new, both complete |
+//! | 8 mirror the record to the second slot; what is now unreachable becomes available | new root |
+//!
+//! - **C1** A checkpoint holds exactly what its snapshot sees. **C2** All tables, one snapshot. **C3** A commit is wholly in
+//!   it or wholly after it.
+//!
+//! A table that did not change costs nothing: its newest state serves the new checkpoint too. Commits go on all the time;
+//! they wait only for step 2, which does no I/O.
+//!
+//! A change of the set of tables is a checkpoint of the catalog alone: steps 1, 6, 7, 8 under a *minor* number. The
+//! tables keep their newest states, and what was committed to them since stays as volatile as it was.
+//!
+//! # When it fails
+//!
+//! Up to step 6 the old root is the truth and nothing that it reaches was touched. A full device is therefore survived: the
+//! checkpoint is abandoned, the roots it wrote are remembered, and the next one, under a higher number, records them.
+//! Any other failure leaves unknown what is on disk: the database is poisoned.
+
+mod choice;
+mod pins;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use choice::{CheckpointOptions, Dropped, check_name};
+pub use pins::{Pin, PinKind, Pins};
+
+use crate::block::drop_entry;
+use crate::catalog::{Catalog, Change, CheckpointRecord, Recording, Row, TableEntry, TableSlot, TableState};
+use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Clock;
+use crate::types::{CheckpointSeq, CommitSeq, Extent};
+
+/// What a checkpoint did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointReport {
+    /// The newest checkpoint now.
+    pub seq: CheckpointSeq,
+    /// False when nothing had changed and no new checkpoint was needed.
+    pub taken: bool,
+    /// Checkpoints that this call dropped, unnamed ones that were merely succeeded left out.
+    pub dropped: Vec<Dropped>,
+    /// How many tables had changed.
+    pub tables: usize,
+}
+
+/// Takes checkpoints, one at a time.
+#[derive(Debug)]
+pub struct Checkpointer {
+    catalog: Arc<Catalog>,
+    pins: Arc<Pins>,
+    clock: Arc<dyn Clock>,
+    lock: Mutex<()>,
+}
+
+impl Checkpointer {
+    /// For the tables of `catalog`; `pins` says which checkpoints may not go.
+    #[must_use]
+    pub fn new(catalog: Arc<Catalog>, pins: Arc<Pins>, clock: Arc<dyn Clock>) -> Self {
+        Self { catalog, pins, clock, lock: Mutex::new(()) }
+    }
+
+    /// Which checkpoints may not go, and why.
+    #[must_use]
+    pub const fn pins(&self) -> &Arc<Pins> {
+        &self.pins
+    }
+
+    /// True when a checkpoint would find something to do.
+    #[must_use]
+    pub fn is_due(&self) -> bool {
+        !self.surplus().is_empty() || self.catalog.tables().iter().any(|t| is_changed(t))
+    }
+
+    /// Takes a checkpoint of the whole database.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a reserved or malformed name; `Busy` when a checkpoint to be dropped or replaced is read or
+    /// pinned, and then nothing was done; `Poisoned`; `Io`.
+    pub fn take(&self, options: &CheckpointOptions) -> Result<CheckpointReport> {
+        self.catalog.context().health.check()?;
+        let lock = self.lock.lock();
+        self.catalog.context().health.check()?;
+        // Refuse early what would be refused in the end; pins may still come, so the choice is made again in step 4.
+        options.resolve(&self.catalog.checkpoints(), &self.pins)?;
+        let newest = self.catalog.newest();
+        if options.may_skip() && newest.seq != CheckpointSeq::ZERO && !self.is_due() {
+            return Ok(CheckpointReport { seq: newest.seq, taken: false, dropped: Vec::new(), tables: 0 });
+        }
+        let ctx = self.catalog.context();
+        let (seq, snapshot) = ctx.epoch.begin(|| ctx.registry.visible());
+        let done = self.write(seq, snapshot, options);
+        ctx.epoch.finish();
+        if done.is_err() {
+            self.abandon(seq);
+        }
+        let (tables, dropped) = done.map_err(|e| self.failed(e))?;
+        drop(lock);
+        Ok(CheckpointReport { seq, taken: true, dropped, tables })
+    }
+
+    /// Makes a change of the set of tables durable, with a checkpoint of the catalog alone.
+    ///
+    /// `make` is called under the checkpoint lock, when no other change can come between; what it refuses is refused.
+    ///
+    /// # Errors
+    /// What `make` returns; `Poisoned`; `Io`.
+    pub fn change(&self, make: impl FnOnce(&Catalog) -> Result<Option<Change>>) -> Result<()> {
+        self.catalog.context().health.check()?;
+        if self.catalog.root().max_seq.next_minor().is_none() {
+            self.take(&CheckpointOptions::new().force(true))?;
+        }
+        let _lock = self.lock.lock();
+        self.catalog.context().health.check()?;
+        let _decided = self.pins.decide();
+        let Some(change) = make(&self.catalog)? else { return Ok(()) };
+        let root = self.catalog.root();
+        let seq = root.max_seq.next_minor().ok_or_else(|| Error::invalid("too many changes of tables at once"))?;
+        let newest = root.newest;
+        let succeeded = newest.name.is_none() && !self.pins.is_pinned(newest.seq);
+        let drop = if succeeded { BTreeSet::from([newest.seq]) } else { BTreeSet::new() };
+        let time_ms = self.clock.now_ms();
+        let recording = Recording { seq, name: None, time_ms, rows: Vec::new(), change: Some(change), drop };
+        self.catalog.record(recording).map_err(|e| self.failed(e))?;
+        Ok(())
+    }
+
+    /// Steps 3 to 8. Returns how many tables had changed, and what was dropped.
+    fn write(
+        &self,
+        seq: CheckpointSeq,
+        snapshot: CommitSeq,
+        options: &CheckpointOptions,
+    ) -> Result<(usize, Vec<Dropped>)> {
+        let tables = self.reconcile(seq, snapshot)?;
+        // From here to the end no checkpoint can be pinned that is about to go.
+        let _decided = self.pins.decide();
+        let choice = options.resolve(&self.catalog.checkpoints(), &self.pins)?;
+        let mut drop = choice.drop;
+        drop.extend(self.surplus());
+        let newest = self.catalog.newest();
+        if newest.name.is_none() && !self.pins.is_pinned(newest.seq) {
+            drop.insert(newest.seq);
+        }
+        let mut retained: Vec<CheckpointSeq> =
+            self.catalog.checkpoints().iter().map(|c| c.seq).filter(|s| !drop.contains(s)).collect();
+        retained.push(seq);
+        let rows = self.settle_rows(seq, &retained)?;
+        self.sync(&rows)?;
+        let name = options.name_wanted().map(str::to_owned);
+        self.catalog.record(Recording { seq, name, time_ms: self.clock.now_ms(), rows, change: None, drop })?;
+        Ok((tables, choice.report))
+    }
+
+    /// Step 3: every table that changed writes what the snapshot sees.
+    fn reconcile(&self, seq: CheckpointSeq, snapshot: CommitSeq) -> Result<usize> {
+        let mut changed = 0;
+        for slot in self.catalog.tables() {
+            let Some(table) = slot.if_open() else { continue };
+            match table.tree.checkpoint(seq, snapshot) {
+                Ok(None) => {}
+                Ok(Some(root)) => {
+                    changed += 1;
+                    slot.set_unrecorded(root);
+                }
+                Err(e) => return Err(e.context(format!("checkpoint of table `{}`", slot.name()))),
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Step 4: the rows that change. Nothing is decided yet.
+    fn settle_rows(&self, seq: CheckpointSeq, retained: &[CheckpointSeq]) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        for slot in self.catalog.tables() {
+            let root = slot.unrecorded();
+            if root.is_none() && slot.with_entry(|e| surplus_states(e, retained).is_empty()) {
+                continue;
+            }
+            let store = Arc::clone(&self.catalog.open(&slot)?.store);
+            let mut entry = slot.entry();
+            let space = match root {
+                Some(root) => {
+                    let settled = store.finish_checkpoint(seq);
+                    let size = settled.state.size;
+                    entry.states.push(TableState { seq, root, size, dead: settled.dead });
+                    settled.state
+                }
+                None => store.space(),
+            };
+            let freed = drop_states(&mut entry, retained);
+            entry.space = Some(space);
+            if let Some(space) = &mut entry.space {
+                space.free(&freed);
+            }
+            rows.push(Row { slot, entry, store, written: root.is_some(), freed });
+        }
+        Ok(rows)
+    }
+
+    /// Step 5.
+    fn sync(&self, rows: &[Row]) -> Result<()> {
+        let mut created = false;
+        for row in rows {
+            created |= row.store.sync()?;
+        }
+        if created {
+            let ctx = self.catalog.context();
+            ctx.vfs.sync_dir(ctx.home()).map_err(|e| Error::io(e, "sync the directory", ctx.home()))?;
+        }
+        Ok(())
+    }
+
+    /// Unnamed checkpoints before the newest that nobody holds any more.
+    fn surplus(&self) -> Vec<CheckpointSeq> {
+        let all = self.catalog.checkpoints();
+        let older = all[..all.len() - 1].iter();
+        older.filter(|c| c.name.is_none() && !self.pins.is_pinned(c.seq)).map(|c| c.seq).collect()
+    }
+
+    /// What was written for `seq` belongs to the next checkpoint.
+    fn abandon(&self, seq: CheckpointSeq) {
+        for slot in self.catalog.tables() {
+            let Some(table) = slot.if_open() else { continue };
+            table.tree.abandon();
+            table.store.abandon_checkpoint(seq);
+        }
+    }
+
+    /// After a failure: a full device is survived, anything else leaves the disk unknown.
+    fn failed(&self, e: Error) -> Error {
+        let full = e
+            .io_source()
+            .is_some_and(|s| matches!(s.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded));
+        if !full && e.kind() != ErrorKind::Busy {
+            self.catalog.context().health.poison(&e);
+        }
+        e
+    }
+
+    /// The checkpoint of that name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<CheckpointRecord> {
+        self.catalog.checkpoints().into_iter().find(|c| c.name.as_deref() == Some(name))
+    }
+}
+
+/// True when the table changed since its newest recorded state.
+fn is_changed(slot: &TableSlot) -> bool {
+    slot.unrecorded().is_some() || slot.if_open().is_some_and(|t| t.tree.is_dirty())
+}
+
+/// Which states no retained checkpoint needs: state `i` serves the checkpoints from its own up to the next state's. The
+/// newest always serves the newest checkpoint.
+fn surplus_states(entry: &TableEntry, retained: &[CheckpointSeq]) -> Vec<usize> {
+    let needed = |from: CheckpointSeq, to: CheckpointSeq| retained.iter().any(|c| (from..to).contains(c));
+    (1..entry.states.len()).filter(|&i| !needed(entry.states[i - 1].seq, entry.states[i].seq)).map(|i| i - 1).collect()
+}
+
+/// Drops the states that nothing needs and returns what that frees of the file.
+fn drop_states(entry: &mut TableEntry, retained: &[CheckpointSeq]) -> Vec<Extent> {
+    let mut freed = Vec::new();
+    for at in surplus_states(entry, retained).into_iter().rev() {
+        let own = entry.states.remove(at).dead;
+        let pred = at.checked_sub(1).map(|p| entry.states[p].seq);
+        freed.extend(drop_entry(pred, own, &mut entry.states[at].dead));
+    }
+    freed
+}
