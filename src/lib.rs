@@ -22,14 +22,30 @@ pub mod backup;
 pub mod block;
 pub mod btree;
 pub mod cache;
+pub mod catalog;
+pub mod checkpoint;
 pub mod codec;
+mod db;
 mod error;
 pub mod limits;
 pub mod manifest;
+pub mod options;
 pub mod page;
 pub mod progress;
+pub mod recovery;
+pub mod sync;
 pub mod txn;
 mod types;
 
+pub use backup::{BackupItem, BackupReport, CopyOptions, RestoreOptions};
+pub use checkpoint::{CheckpointOptions, CheckpointReport, Dropped, PinKind};
+pub use db::{
+    Backup, BackupOptions, CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, CheckpointInfo, CheckpointRef, Cursor, Database, Near,
+    Options, Range, Recovery, Row, Table, TableInfo, TableOptions, Transaction, View, Workers, check_table_name,
+};
 pub use error::{Error, ErrorKind, Location, Result};
+pub use options::{Contract, Settings};
+pub use page::Value;
+pub use progress::{OnProgress, Progress};
+pub use recovery::{RecoveryKind, RecoveryReport};
 pub use types::{BlockAddr, CheckpointSeq, CommitSeq, Extent, Lineage, Origin, TableId};

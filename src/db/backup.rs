@@ -1,0 +1,241 @@
+//! The guard that holds a backup open.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use strandline_vfs::Vfs;
+
+use super::core::Core;
+use crate::backup::{
+    BackupItem, BackupReport, CopyOptions, OnProgress, Plan, PlanHead, PlanTable, Progress, copy_to, stream_to,
+};
+use crate::catalog::{CheckpointRecord, PinnedRoot, RootRecord};
+use crate::checkpoint::CheckpointOptions;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::Manifest;
+use crate::options::Contract;
+use crate::types::{CheckpointSeq, Origin};
+
+/// What a backup copies.
+///
+/// ```
+/// # use strandline::BackupOptions;
+/// let now = BackupOptions::new().fresh_checkpoint(true);
+/// let june = BackupOptions::new().checkpoint("June01").tables(["people"]);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackupOptions {
+    checkpoint: Option<String>,
+    fresh_checkpoint: bool,
+    tables: Vec<String>,
+}
+
+impl BackupOptions {
+    /// All tables, as the newest complete checkpoint holds them.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Copies the checkpoint of that name instead of the newest.
+    #[must_use]
+    pub fn checkpoint(mut self, name: impl Into<String>) -> Self {
+        self.checkpoint = Some(name.into());
+        self
+    }
+
+    /// Takes a checkpoint first, so that the copy has everything that was committed before the call.
+    #[must_use]
+    pub const fn fresh_checkpoint(mut self, fresh: bool) -> Self {
+        self.fresh_checkpoint = fresh;
+        self
+    }
+
+    /// Copies only these tables; none named means all.
+    #[must_use]
+    pub fn tables<S: Into<String>>(mut self, tables: impl IntoIterator<Item = S>) -> Self {
+        self.tables = tables.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+/// An open backup: one checkpoint stays as it is, and so does every file that existed when the backup was opened, until
+/// this guard goes.
+///
+/// Dropping it ends the backup without a word; [`Backup::finish`] does the same and tells what went wrong.
+#[derive(Debug)]
+pub struct Backup<'db> {
+    core: &'db Core,
+    record: CheckpointRecord,
+    plan: Plan,
+    open: bool,
+}
+
+impl<'db> Backup<'db> {
+    /// Chooses the checkpoint, pins it, and under contract `Pinned` makes the pin durable before it returns.
+    pub(super) fn open(core: &'db Core, options: &BackupOptions) -> Result<Self> {
+        core.check_writable()?;
+        if options.fresh_checkpoint {
+            if options.checkpoint.is_some() {
+                return Err(Error::invalid("a fresh checkpoint and a named one cannot both be copied")
+                    .remedy("ask for one of the two"));
+            }
+            core.checkpointer.take(&CheckpointOptions::new())?;
+        }
+        let _decided = core.checkpointer.pins().decide();
+        let newest = core.catalog.newest();
+        let record = match options.checkpoint.as_deref() {
+            None => newest.clone(),
+            Some(name) => core.checkpointer.find(name).ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, format!("there is no checkpoint `{name}`"))
+                    .remedy("list the checkpoints to see their names")
+            })?,
+        };
+        if !core.checkpointer.pins().open_backup(record.seq, newest.seq) {
+            return Err(Error::new(ErrorKind::Busy, "another backup is open").remedy("end it first"));
+        }
+        // From here on dropping the guard takes the pins back.
+        let mut backup = Self { core, record, plan: Plan::of_manifest(core.ctx.home(), empty_manifest()), open: true };
+        *core.backed_up.lock() = Some(core.catalog.tables().iter().map(|t| t.id()).collect());
+        let id = core.entropy.next_u64();
+        backup.plan = backup.make_plan(id, &options.tables)?;
+        if core.ctx.settings.contract == Contract::Pinned {
+            core.catalog.set_pin(Some(PinnedRoot { backup: id, record: newest }))?;
+        }
+        Ok(backup)
+    }
+
+    fn make_plan(&self, backup: u64, only: &[String]) -> Result<Plan> {
+        let catalog = &self.core.catalog;
+        let (tables, older) = catalog.read_at(&self.record)?;
+        let root = RootRecord { newest: self.record.clone(), pinned: None, restored_from: None, ..catalog.root() };
+        let head = PlanHead {
+            lineage: root.lineage,
+            sequence: self.record.seq,
+            backup,
+            time_ms: self.core.clock.now_ms(),
+            root: root.encode(0),
+            checkpoints: older.iter().map(|c| c.record.seq).collect(),
+            catalog_size: self.record.lists.map(|_| self.record.catalog_bytes),
+        };
+        let tables = tables.into_iter().map(|(name, entry)| PlanTable {
+            name,
+            id: entry.id,
+            size: entry.newest().map(|s| s.size).filter(|s| *s > 0),
+        });
+        Plan::new(self.core.ctx.home(), head, tables.collect(), only)
+    }
+
+    /// Totals, before a byte moves.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What to copy, for those who move the bytes themselves: in any order, with any tool, the manifest last. The manifest
+    /// is no file of the database: write [`Backup::manifest`] under the item's name.
+    #[must_use]
+    pub fn items(&self) -> Vec<BackupItem> {
+        self.plan.items(self.core.ctx.home())
+    }
+
+    /// The bytes of the manifest, which make a directory of copied files a database.
+    #[must_use]
+    pub fn manifest(&self) -> Vec<u8> {
+        self.plan.manifest().encode()
+    }
+
+    /// Where an increment on top of this backup would start.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.plan.origin()
+    }
+
+    /// The number of the checkpoint that is copied.
+    #[must_use]
+    pub const fn sequence(&self) -> CheckpointSeq {
+        self.record.seq
+    }
+
+    /// The name by which increments know the checkpoint that is copied: `StrandlineCheckpoint.N`.
+    #[must_use]
+    pub fn checkpoint(&self) -> String {
+        format!("StrandlineCheckpoint.{}", self.record.seq)
+    }
+
+    /// Copies everything into the directory `dir`, which is made or must be empty, on the database's own file system. The
+    /// manifest is written last and all is synced.
+    ///
+    /// # Errors
+    /// `Exists` when `dir` holds something; `Cancelled` when `progress` asked to stop; `Closed`; `Corrupt`; `Io`. No
+    /// manifest is left then, so nothing opens what was written.
+    pub fn copy_to(
+        &self,
+        dir: impl AsRef<Path>,
+        progress: impl FnMut(&Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<BackupReport> {
+        self.copy_to_vfs(&*self.core.ctx.vfs, dir.as_ref(), CopyOptions::default(), progress)
+    }
+
+    /// As [`Backup::copy_to`], onto another file system.
+    ///
+    /// # Errors
+    /// As [`Backup::copy_to`].
+    pub fn copy_to_vfs(
+        &self,
+        target: &dyn Vfs,
+        dir: &Path,
+        options: CopyOptions,
+        mut progress: impl FnMut(&Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<BackupReport> {
+        self.core.check_open()?;
+        let call: &mut OnProgress<'_> = &mut progress;
+        copy_to(&*self.core.ctx.vfs, &self.plan, target, dir, options, call)
+    }
+
+    /// Writes everything as one stream, which [`crate::restore_stream`] unpacks.
+    ///
+    /// # Errors
+    /// As [`Backup::copy_to`]; what was written has no end mark and is refused by a restore.
+    pub fn stream_to(
+        &self,
+        out: &mut dyn io::Write,
+        mut progress: impl FnMut(&Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<BackupReport> {
+        self.core.check_open()?;
+        let call: &mut OnProgress<'_> = &mut progress;
+        stream_to(&*self.core.ctx.vfs, &self.plan, out, CopyOptions::default(), call)
+    }
+
+    /// Ends the backup: the pin leaves the root record durably, then all that was held may go.
+    ///
+    /// # Errors
+    /// `Io`, after which the database is poisoned: whether the pin is still in the root record is unknown.
+    pub fn finish(mut self) -> Result<()> {
+        self.close()
+    }
+
+    fn close(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.open) {
+            return Ok(());
+        }
+        let pinned = self.core.catalog.root().pinned.is_some();
+        let unpinned = if pinned { self.core.catalog.set_pin(None) } else { Ok(()) };
+        *self.core.backed_up.lock() = None;
+        self.core.checkpointer.pins().close_backup();
+        unpinned
+    }
+}
+
+impl Drop for Backup<'_> {
+    fn drop(&mut self) {
+        // A failure poisons the database, so that it is not lost.
+        let _ = self.close();
+    }
+}
+
+/// Stands in until the plan is made.
+fn empty_manifest() -> Manifest {
+    Manifest::empty()
+}

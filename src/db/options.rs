@@ -1,0 +1,251 @@
+//! How a database is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strandline_vfs::Vfs;
+use strandline_vfs::os::OsVfs;
+
+use super::core::Core;
+use super::database::Database;
+use super::workers::{self, Timer};
+use crate::btree::TreeOptions;
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::options::Contract;
+use crate::recovery::{self, Request};
+use crate::sync::{Clock, Entropy, SystemClock, SystemEntropy};
+
+/// Memory for pages where none is asked for: 256 MiB.
+pub const CACHE_BYTES_DEFAULT: usize = 256 << 20;
+
+/// The smallest cache; less is raised to it.
+pub const CACHE_BYTES_MIN: usize = 64 << 10;
+
+/// Who runs the services in the background.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Workers {
+    /// Threads of the engine's own.
+    #[default]
+    Threads,
+    /// The embedder, by [`Database::drive`]. The engine then starts no thread.
+    Manual,
+}
+
+/// Whether opening may recover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Recovery {
+    /// It may.
+    #[default]
+    Allow,
+    /// A database that would have to recover is refused with `NeedsRecovery` and left as it is.
+    Refuse,
+}
+
+/// How a database is opened. All settings have defaults.
+///
+/// ```
+/// # fn main() -> strandline::Result<()> {
+/// # let dir = std::env::temp_dir().join(format!("strandline-doc-{}", std::process::id()));
+/// let db = strandline::Options::new().create(true).cache_bytes(64 << 20).open(&dir)?;
+/// db.close()?;
+/// # std::fs::remove_dir_all(dir).unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    vfs: Arc<dyn Vfs>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    create: bool,
+    read_only: bool,
+    recovery: Recovery,
+    tolerate_damage: bool,
+    restore_only: Vec<String>,
+    unit: Option<u32>,
+    contract: Option<Contract>,
+    cache_bytes: usize,
+    checkpoint_every: Option<Duration>,
+    workers: Workers,
+    tree: TreeOptions,
+    open_files_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The defaults: an existing database, for reading and writing, on the operating system's files.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            vfs: Arc::new(OsVfs::new()),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            create: false,
+            read_only: false,
+            recovery: Recovery::Allow,
+            tolerate_damage: false,
+            restore_only: Vec::new(),
+            unit: None,
+            contract: None,
+            cache_bytes: CACHE_BYTES_DEFAULT,
+            checkpoint_every: None,
+            workers: Workers::Threads,
+            tree: TreeOptions::default(),
+            open_files_max: 256,
+        }
+    }
+
+    /// Makes a database if the directory is missing or holds none.
+    #[must_use]
+    pub const fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Writes nothing: recovery happens in memory, and every call that would write gives `ReadOnly`.
+    #[must_use]
+    pub const fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether opening may recover.
+    #[must_use]
+    pub const fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = recovery;
+        self
+    }
+
+    /// Opens what is whole of a copy of which files are missing or short; a damaged table errs when it is used.
+    #[must_use]
+    pub const fn tolerate_damaged_tables(mut self, tolerate: bool) -> Self {
+        self.tolerate_damage = tolerate;
+        self
+    }
+
+    /// Restores only these tables of a copy; the others are gone from the database then.
+    #[must_use]
+    pub fn restore_only<S: Into<String>>(mut self, tables: impl IntoIterator<Item = S>) -> Self {
+        self.restore_only = tables.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The file system that the database lives on.
+    #[must_use]
+    pub fn vfs(mut self, vfs: Arc<dyn Vfs>) -> Self {
+        self.vfs = vfs;
+        self
+    }
+
+    /// Where the time comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where chance comes from.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Memory for pages and for what transactions have not committed, in bytes; 256 MiB by default.
+    #[must_use]
+    pub const fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// What a crash leaves while a backup is open; remembered, [`Contract::Pinned`] in a new database.
+    #[must_use]
+    pub const fn contract(mut self, contract: Contract) -> Self {
+        self.contract = Some(contract);
+        self
+    }
+
+    /// Allocation unit of the files in bytes, a power of two from 512 to 1 MiB; fixed when the database is made, 4096 by
+    /// default.
+    #[must_use]
+    pub const fn unit(mut self, bytes: u32) -> Self {
+        self.unit = Some(bytes);
+        self
+    }
+
+    /// Takes a checkpoint whenever that long has passed since the last one ended; off by default.
+    #[must_use]
+    pub const fn checkpoint_every(mut self, every: Option<Duration>) -> Self {
+        self.checkpoint_every = every;
+        self
+    }
+
+    /// Who runs the services in the background.
+    #[must_use]
+    pub const fn workers(mut self, workers: Workers) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Size that a leaf page is split at, in bytes; 8 KiB by default. Small leaves suit random changes and increments, large
+    /// ones scans.
+    #[must_use]
+    pub fn leaf_bytes(mut self, bytes: usize) -> Self {
+        self.tree = TreeOptions::with_leaf_bytes(bytes);
+        self
+    }
+
+    /// Every parameter of the trees' shape; for simulation, which wants all boundaries close.
+    #[must_use]
+    pub fn tree(mut self, tree: TreeOptions) -> Self {
+        self.tree = tree;
+        self
+    }
+
+    /// How many table files may stay open at once, 256 by default; more are closed after a checkpoint.
+    #[must_use]
+    pub const fn open_files_max(mut self, files: usize) -> Self {
+        self.open_files_max = files;
+        self
+    }
+
+    /// Opens the database in the directory `home`.
+    ///
+    /// # Errors
+    /// `NotFound` without a database and without [`Options::create`]; `Busy` when another process or handle owns it;
+    /// `Corrupt` with file and offset; `WrongBase` when two databases lie over each other; `NeedsRecovery`;
+    /// `Unsupported` for files of a newer release; `InvalidArgument`; `Io`. Nothing stays taken.
+    pub fn open(self, home: impl AsRef<Path>) -> Result<Database> {
+        let opened = recovery::open(Request {
+            vfs: self.vfs,
+            home: home.as_ref().to_owned(),
+            create: self.create,
+            read_only: self.read_only,
+            refuse_recovery: self.recovery == Recovery::Refuse,
+            tolerate_damage: self.tolerate_damage,
+            restore_only: self.restore_only,
+            unit: self.unit,
+            contract: self.contract,
+            cache: Cache::new(self.cache_bytes.max(CACHE_BYTES_MIN)),
+            tree: self.tree,
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        })?;
+        let timer = Timer::new(self.checkpoint_every.filter(|_| !self.read_only));
+        let core = Arc::new(Core::new(opened, self.clock, self.entropy, timer, self.open_files_max));
+        let thread = match self.workers {
+            Workers::Threads if !self.read_only => {
+                Some(workers::spawn(&core).map_err(|e| Error::io(e, "start a thread for", home.as_ref()))?)
+            }
+            _ => None,
+        };
+        Ok(Database::new(core, thread))
+    }
+}

@@ -1,0 +1,45 @@
+//! Numbers about a running database. All are cheap to read and none is exact to the last commit.
+
+use super::core::Core;
+
+/// Every gauge and counter, in the order of the names.
+pub(super) fn collect(core: &Core) -> Vec<(&'static str, u64)> {
+    let tables = core.catalog.tables();
+    let open: Vec<_> = tables.iter().filter_map(|t| t.if_open()).collect();
+    let (mut files, mut io) = (0, core.catalog.store().counters());
+    let (mut file_bytes, mut available) = (0, 0);
+    for table in &open {
+        let c = table.store.counters();
+        io.reads += c.reads;
+        io.bytes_read += c.bytes_read;
+        io.writes += c.writes;
+        io.bytes_written += c.bytes_written;
+        io.syncs += c.syncs;
+        files += u64::from(table.store.is_open());
+        let (end, free, pending) = table.store.sizes();
+        file_bytes += end;
+        available += free + pending;
+    }
+    let checkpoints = core.catalog.checkpoints();
+    let newest = checkpoints.last().map_or(0, |c| c.bytes);
+    vec![
+        ("backup_open", u64::from(core.checkpointer.pins().backup().is_some())),
+        ("block_bytes_read", io.bytes_read),
+        ("block_bytes_written", io.bytes_written),
+        ("block_reads", io.reads),
+        ("block_writes", io.writes),
+        ("cache_bytes", core.ctx.cache.used() as u64),
+        ("cache_bytes_max", core.ctx.cache.target() as u64),
+        ("cache_evictions", core.ctx.cache.evicted()),
+        ("checkpoints", checkpoints.len() as u64),
+        ("commit", core.ctx.registry.visible().0),
+        ("file_bytes", file_bytes),
+        ("file_bytes_available", available),
+        ("files_open", files),
+        ("newest_checkpoint_bytes", newest),
+        ("oldest_snapshot", core.ctx.registry.oldest().0),
+        ("syncs", io.syncs),
+        ("tables", tables.len() as u64),
+        ("tables_open", open.len() as u64),
+    ]
+}

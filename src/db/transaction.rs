@@ -1,0 +1,310 @@
+//! Transactions: snapshot isolation over any number of tables.
+//!
+//! A transaction keeps its writes to itself until it commits. A write first claims its key, then asks the tree whether a
+//! commit newer than the snapshot wrote it; either way the first updater has won and the write gives `Conflict` at once
+//! (T2). A commit prepares everything that can fail (pages to read, large values to write), then applies all writes under
+//! one number and publishes it with one store (T1): a reader sees the whole transaction or none of it.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::core::Core;
+use super::cursor::{Cursor, Range, as_slices, bounds, prefix_bounds};
+use super::merge::Merge;
+use super::table::Table;
+use crate::btree::TreeCursor;
+use crate::catalog::{TableUse, UseKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{KEY_MAX, VALUE_MAX};
+use crate::page::Value;
+use crate::txn::{SnapshotGuard, WriteBuffer};
+use crate::types::{CommitSeq, TableId};
+
+/// What a buffered write is charged beside its bytes.
+const WRITE_OVERHEAD: usize = 96;
+
+/// A transaction. Dropping it rolls it back.
+#[derive(Debug)]
+pub struct Transaction<'db> {
+    core: &'db Core,
+    id: u64,
+    at: CommitSeq,
+    /// Held until the commit is visible; what follows may then fold what this transaction kept alive.
+    snapshot: Option<SnapshotGuard>,
+    writes: WriteBuffer,
+    /// Bytes charged to the cache for the buffer.
+    charged: usize,
+    /// The tables written: they can be neither dropped nor renamed meanwhile.
+    tables: BTreeMap<TableId, TableUse>,
+    /// A write failed in a way after which the transaction must not commit.
+    failed: bool,
+}
+
+impl<'db> Transaction<'db> {
+    pub(super) fn begin(core: &'db Core) -> Self {
+        let snapshot = core.ctx.registry.register();
+        Self {
+            core,
+            id: core.next_txn.fetch_add(1, Ordering::Relaxed),
+            at: snapshot.seq(),
+            snapshot: Some(snapshot),
+            writes: WriteBuffer::new(),
+            charged: 0,
+            tables: BTreeMap::new(),
+            failed: false,
+        }
+    }
+
+    /// The commit that the transaction reads at: it sees that one and all before it.
+    #[must_use]
+    pub const fn snapshot(&self) -> CommitSeq {
+        self.at
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// `NotFound` when the table was dropped; `Corrupt` with file and offset; `Io`; `Closed`.
+    #[inline]
+    pub fn get(&self, table: &Table, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
+        let (key, open) = (key.as_ref(), table.open(self.core)?);
+        if !self.writes.is_empty()
+            && let Some(own) = self.writes.get(table.id(), key)
+        {
+            return Ok(own.clone().map(Value::from));
+        }
+        open.tree.get(self.at, key)
+    }
+
+    /// True when the key has a value.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn contains(&self, table: &Table, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.get(table, key)?.is_some())
+    }
+
+    /// Sets the value of a key, whether it had one or not.
+    ///
+    /// # Errors
+    /// `Conflict` when another transaction wrote the key first; `Full` when the memory allowed is used up: after either, the
+    /// transaction must be rolled back. `InvalidArgument` for a key or value above the limits, `ReadOnly`, `Poisoned`,
+    /// and as [`Transaction::get`]: after these it may go on.
+    pub fn put(&mut self, table: &Table, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        if value.len() > VALUE_MAX {
+            return Err(Error::invalid(format!("a value of {} bytes is above the limit of {VALUE_MAX}", value.len()))
+                .remedy("store it in pieces"));
+        }
+        self.write(table, key, Some(value))
+    }
+
+    /// Sets the value of a key that has none.
+    ///
+    /// # Errors
+    /// `Exists` when it has one, and then nothing changed; else as [`Transaction::put`].
+    pub fn insert(&mut self, table: &Table, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        let key = key.as_ref();
+        if self.contains(table, key)? {
+            return Err(
+                Error::new(ErrorKind::Exists, "attempt to insert an existing key").remedy("put replaces a value")
+            );
+        }
+        self.put(table, key, value)
+    }
+
+    /// Sets the value of a key that has one.
+    ///
+    /// # Errors
+    /// `NotFound` when it has none, and then nothing changed; else as [`Transaction::put`].
+    pub fn update(&mut self, table: &Table, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<()> {
+        let key = key.as_ref();
+        if !self.contains(table, key)? {
+            return Err(Error::new(ErrorKind::NotFound, "attempt to update a missing key").remedy("put makes one"));
+        }
+        self.put(table, key, value)
+    }
+
+    /// Removes a key and its value; tells whether there was one.
+    ///
+    /// # Errors
+    /// As [`Transaction::put`].
+    pub fn delete(&mut self, table: &Table, key: impl AsRef<[u8]>) -> Result<bool> {
+        let key = key.as_ref();
+        let there = self.contains(table, key)?;
+        if there {
+            self.write(table, key, None)?;
+        }
+        Ok(there)
+    }
+
+    /// Removes every key of the range that the transaction sees; returns how many.
+    ///
+    /// # Errors
+    /// As [`Transaction::put`]; after an error the transaction must be rolled back, so that the range survives or vanishes
+    /// as a whole.
+    pub fn truncate<K: AsRef<[u8]>>(&mut self, table: &Table, range: impl RangeBounds<K>) -> Result<u64> {
+        let (mut lo, hi) = bounds(&range);
+        let mut removed = 0;
+        // In batches, because the rows of a transaction cannot be walked while it writes.
+        loop {
+            let mut keys = Vec::new();
+            {
+                let mut cursor = self.merged(table, lo.clone(), hi.clone())?;
+                while keys.len() < 1024 && cursor.next()? {
+                    keys.extend(cursor.key().map(<[u8]>::to_vec));
+                }
+            }
+            let Some(last) = keys.last() else { return Ok(removed) };
+            lo = Bound::Excluded(last.clone());
+            for key in &keys {
+                if let Err(e) = self.write(table, key, None) {
+                    self.failed = true;
+                    return Err(e);
+                }
+                removed += 1;
+            }
+        }
+    }
+
+    /// The rows of a range of keys, in order, from both ends. `..` needs a type: `tx.range::<&[u8]>(&table, ..)`.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn range<K: AsRef<[u8]>>(&self, table: &Table, range: impl RangeBounds<K>) -> Result<Range<'_>> {
+        let (lo, hi) = bounds(&range);
+        self.rows(table, lo, hi)
+    }
+
+    /// All rows of a table, in order, from both ends.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn scan(&self, table: &Table) -> Result<Range<'_>> {
+        self.rows(table, Bound::Unbounded, Bound::Unbounded)
+    }
+
+    /// The rows whose keys begin with `prefix`, in order, from both ends.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn prefix(&self, table: &Table, prefix: impl AsRef<[u8]>) -> Result<Range<'_>> {
+        let (lo, hi) = prefix_bounds(prefix.as_ref());
+        self.rows(table, lo, hi)
+    }
+
+    /// A cursor over all rows of a table.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`].
+    pub fn cursor(&self, table: &Table) -> Result<Cursor<'_>> {
+        self.merged(table, Bound::Unbounded, Bound::Unbounded)
+    }
+
+    fn rows(&self, table: &Table, lo: Bound<Vec<u8>>, hi: Bound<Vec<u8>>) -> Result<Range<'_>> {
+        Ok(Range::new(self.merged(table, lo.clone(), hi.clone())?, self.merged(table, lo, hi)?))
+    }
+
+    fn merged(&self, table: &Table, lo: Bound<Vec<u8>>, hi: Bound<Vec<u8>>) -> Result<Cursor<'_>> {
+        let in_use = table.slot.enter(UseKind::Cursor)?;
+        let (from, to) = as_slices(&lo, &hi);
+        let run: TreeCursor = table.open(self.core)?.tree.scan(self.at, from, to);
+        Ok(Cursor::new(Merge::new(run, self.writes.table(table.id()), lo, hi), Some(in_use)))
+    }
+
+    fn write(&mut self, table: &Table, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        self.core.check_writable()?;
+        let open = table.open(self.core)?;
+        if key.len() > KEY_MAX {
+            return Err(Error::invalid(format!("a key of {} bytes is above the limit of {KEY_MAX}", key.len()))
+                .remedy("shorten the key"));
+        }
+        if !self.tables.contains_key(&table.id()) {
+            self.tables.insert(table.id(), table.slot.enter(UseKind::Transaction)?);
+        }
+        let key: Arc<[u8]> = Arc::from(key);
+        self.claim(table, open, &key)?;
+        let bytes = WRITE_OVERHEAD + key.len() + value.map_or(0, <[u8]>::len);
+        self.core.ctx.cache.admit_write(bytes).inspect_err(|_| self.failed = true)?;
+        self.charged += bytes;
+        self.writes.put(table.id(), key, value.map(Arc::from));
+        Ok(())
+    }
+
+    /// First updater wins: the key is ours, or the transaction has lost.
+    fn claim(&mut self, table: &Table, open: &crate::catalog::OpenTable, key: &Arc<[u8]>) -> Result<()> {
+        match self.core.claims.claim(self.id, table.id(), key) {
+            Ok(false) => return Ok(()),
+            Ok(true) => {}
+            Err(e) => {
+                self.failed = true;
+                return Err(e);
+            }
+        }
+        if !open.tree.newer_than(self.at, key) {
+            return Ok(());
+        }
+        self.core.claims.release(self.id, table.id(), [key]);
+        self.failed = true;
+        Err(Error::new(ErrorKind::Conflict, "the key was written by a commit that this transaction does not see")
+            .remedy("roll back and run the transaction again"))
+    }
+
+    /// Makes all writes visible at once, under one number. Without a log they are durable with the next checkpoint.
+    ///
+    /// # Errors
+    /// `InvalidArgument` after a `Conflict` or `Full`; `Poisoned`, `Closed`, `Io`. The transaction is then rolled back.
+    pub fn commit(mut self) -> Result<CommitSeq> {
+        if self.failed {
+            return Err(Error::invalid("a write of the transaction was refused, so it cannot be committed")
+                .remedy("roll back and run the transaction again"));
+        }
+        if self.writes.is_empty() {
+            return Ok(self.at);
+        }
+        self.core.check_writable()?;
+        let ctx = &self.core.ctx;
+        let gate = ctx.epoch.enter();
+        let mut prepared = Vec::with_capacity(self.tables.len());
+        for (id, writes) in self.writes.tables() {
+            let open = self.core.catalog.open(self.tables[&id].slot())?;
+            let rows = writes.iter().map(|(key, value)| (&**key, value.as_deref()));
+            prepared.push((&open.tree, open.tree.prepare(&gate, rows)?));
+        }
+        let seq = {
+            let _one = self.core.commit.lock();
+            let seq = CommitSeq(ctx.registry.visible().0 + 1);
+            for (tree, writes) in &mut prepared {
+                tree.apply(&gate, writes, seq);
+            }
+            ctx.registry.publish(seq);
+            seq
+        };
+        self.release_claims();
+        self.snapshot = None;
+        for (tree, writes) in prepared {
+            tree.tidy(&gate, writes);
+        }
+        drop(gate);
+        ctx.cache.relieve();
+        Ok(seq)
+    }
+
+    /// Gives all writes up.
+    pub fn rollback(self) {}
+
+    fn release_claims(&self) {
+        for (id, writes) in self.writes.tables() {
+            self.core.claims.release(self.id, id, writes.keys());
+        }
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        self.release_claims();
+        self.core.ctx.cache.discharge(self.charged);
+    }
+}
