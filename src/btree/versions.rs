@@ -171,7 +171,6 @@ impl Versions {
         group.into_iter().find(|&i| self.entries[i].seq <= snapshot.0)
     }
 
-
     fn store(&mut self, bytes: &[u8]) -> u32 {
         let at = u32::try_from(self.arena.len()).expect("the versions of one leaf take less than 4 GiB");
         self.arena.extend_from_slice(bytes);

@@ -71,6 +71,7 @@ impl Catalog {
             Ok(done) => done,
             Err(e) => {
                 roots.rows_stale = true;
+                self.tree.abandon();
                 self.store.abandon_checkpoint(seq);
                 return Err(e);
             }
@@ -155,9 +156,6 @@ impl Catalog {
         drop(gate);
         self.epoch.begin_as(seq, CheckpointSeq::from_raw(seq.to_raw() + 1), || commit);
         let root = self.tree.checkpoint(seq, commit);
-        if root.is_err() {
-            self.tree.abandon();
-        }
         self.epoch.finish();
         if let Some(root) = root? {
             roots.tree_root = root;

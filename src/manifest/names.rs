@@ -4,13 +4,12 @@
 //! plain component, and must not be the name of a file whose presence means something by itself: a root record laid
 //! beside a manifest, say, would turn a copy into a contradiction.
 
+pub use crate::catalog::ROOT_FILE;
 use crate::error::{Error, Result};
 use crate::types::TableId;
 
 /// The file of the manifest.
 pub const MANIFEST_FILE: &str = "Strandline.manifest";
-/// The file of the root record, in a home only.
-pub const ROOT_FILE: &str = "Strandline.root";
 /// The file whose lock says that a process has the home open.
 pub const LOCK_FILE: &str = "Strandline.lock";
 /// What a file is called after its own name while it is being copied.

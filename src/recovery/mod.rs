@@ -35,7 +35,7 @@ use crate::cache::Cache;
 use crate::catalog::{Catalog, Change, Context, Health, RootRecord, RootSlots};
 use crate::checkpoint::{Checkpointer, Pins};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{CopyKind, Manifest};
+use crate::manifest::{CopyKind, LOCK_FILE, Manifest};
 use crate::options::{Contract, Settings};
 use crate::sync::{Clock, Entropy};
 use crate::txn::{Epoch, TxnRegistry};
@@ -118,9 +118,6 @@ pub struct Opened {
     /// Keeps other owners out.
     pub locks: Vec<Box<dyn Lock>>,
 }
-
-/// The name of the file whose lock makes one process the owner of a home.
-pub const LOCK_FILE: &str = "Strandline.lock";
 
 /// Opens the directory.
 ///

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{LOCK_FILE, Request};
+use super::Request;
 use crate::catalog::{Catalog, ROOT_FILE, ROOT_FILE_NEW};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{LOCK_FILE, Manifest, belongs};
 use crate::types::TableId;
 
 /// What a directory is.
@@ -49,8 +49,7 @@ pub(super) fn survey(request: &Request) -> Result<Found> {
     if let Some(manifest) = manifest {
         return Ok(Found::Copy { manifest });
     }
-    let ours: Vec<&str> =
-        names.iter().map(String::as_str).filter(|n| is_ours(n) && ![LOCK_FILE, ROOT_FILE_NEW].contains(n)).collect();
+    let ours: Vec<&str> = names.iter().map(String::as_str).filter(|n| belongs(n) && *n != LOCK_FILE).collect();
     if ours.is_empty() {
         return Ok(Found::Nothing { directory: true });
     }
@@ -85,10 +84,6 @@ pub(super) fn remove_debris(request: &Request, catalog: &Catalog) -> Result<()> 
 fn names(request: &Request) -> Result<Vec<String>> {
     let entries = request.vfs.read_dir(&request.home).map_err(|e| Error::io(e, "list", &request.home))?;
     Ok(entries.into_iter().map(|e| e.name.to_string_lossy().into_owned()).collect())
-}
-
-fn is_ours(name: &str) -> bool {
-    name.starts_with("Strandline") || is_table_file(name)
 }
 
 fn is_table_file(name: &str) -> bool {
