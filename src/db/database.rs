@@ -201,8 +201,9 @@ impl Database {
         self.core.check_open()?;
         let tables = self.core.catalog.tables();
         let info = |slot: Arc<TableSlot>| {
+            let name = slot.name().to_string();
             slot.with_entry(|e| TableInfo {
-                name: slot_name(&slot),
+                name,
                 id: e.id,
                 config: e.config.clone(),
                 file_bytes: e.newest().map_or(0, |s| s.size),
@@ -336,10 +337,6 @@ impl Drop for Database {
         // Nobody is left to tell; `close` tells.
         let _ = self.shut();
     }
-}
-
-fn slot_name(slot: &TableSlot) -> String {
-    slot.name().to_string()
 }
 
 fn changed(slot: &TableSlot) -> bool {

@@ -20,8 +20,8 @@ use crate::sync::{Clock, Entropy, SystemClock, SystemEntropy};
 /// Memory for pages where none is asked for: 256 MiB.
 pub const CACHE_BYTES_DEFAULT: usize = 256 << 20;
 
-/// The smallest cache; less is raised to it.
-pub const CACHE_BYTES_MIN: usize = 64 << 10;
+/// The smallest cache; less is raised to it. Enough to work, for simulation; a real load wants megabytes.
+pub const CACHE_BYTES_MIN: usize = 4 << 10;
 
 /// Who runs the services in the background.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! one number and publishes it with one store (T1): a reader sees the whole transaction or none of it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,7 @@ use super::cursor::{Cursor, Range, as_slices, bounds, prefix_bounds};
 use super::merge::Merge;
 use super::table::Table;
 use crate::btree::TreeCursor;
-use crate::catalog::{TableUse, UseKind};
+use crate::catalog::{OpenTable, TableUse, UseKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{KEY_MAX, VALUE_MAX};
 use crate::page::Value;
@@ -221,22 +222,28 @@ impl<'db> Transaction<'db> {
             return Err(Error::invalid(format!("a key of {} bytes is above the limit of {KEY_MAX}", key.len()))
                 .remedy("shorten the key"));
         }
-        if !self.tables.contains_key(&table.id()) {
-            self.tables.insert(table.id(), table.slot.enter(UseKind::Transaction)?);
+        if let Entry::Vacant(first) = self.tables.entry(table.id()) {
+            first.insert(table.slot.enter(UseKind::Transaction)?);
         }
         let key: Arc<[u8]> = Arc::from(key);
-        self.claim(table, open, &key)?;
+        let claimed = self.claim(table, open, &key)?;
         let bytes = WRITE_OVERHEAD + key.len() + value.map_or(0, <[u8]>::len);
-        self.core.ctx.cache.admit_write(bytes).inspect_err(|_| self.failed = true)?;
+        if let Err(e) = self.core.ctx.cache.admit_write(bytes) {
+            self.failed = true;
+            if claimed {
+                self.core.claims.release(self.id, table.id(), [&key]);
+            }
+            return Err(e);
+        }
         self.charged += bytes;
         self.writes.put(table.id(), key, value.map(Arc::from));
         Ok(())
     }
 
-    /// First updater wins: the key is ours, or the transaction has lost.
-    fn claim(&mut self, table: &Table, open: &crate::catalog::OpenTable, key: &Arc<[u8]>) -> Result<()> {
+    /// First updater wins: the key is ours, newly or since an earlier write, or the transaction has lost.
+    fn claim(&mut self, table: &Table, open: &OpenTable, key: &Arc<[u8]>) -> Result<bool> {
         match self.core.claims.claim(self.id, table.id(), key) {
-            Ok(false) => return Ok(()),
+            Ok(false) => return Ok(false),
             Ok(true) => {}
             Err(e) => {
                 self.failed = true;
@@ -244,7 +251,7 @@ impl<'db> Transaction<'db> {
             }
         }
         if !open.tree.newer_than(self.at, key) {
-            return Ok(());
+            return Ok(true);
         }
         self.core.claims.release(self.id, table.id(), [key]);
         self.failed = true;
