@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod backup;
 pub mod block;
 pub mod btree;
@@ -27,7 +28,9 @@ pub mod checkpoint;
 pub mod codec;
 mod db;
 mod error;
+pub mod inspect;
 pub mod limits;
+pub mod maintenance;
 pub mod manifest;
 pub mod options;
 pub mod page;

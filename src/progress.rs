@@ -58,6 +58,12 @@ impl<'a, 'b> Meter<'a, 'b> {
         self.tell(file)
     }
 
+    /// More work was found.
+    pub fn add_total(&mut self, bytes: u64, files: usize) {
+        self.state.bytes_total += bytes;
+        self.state.files_total += files;
+    }
+
     /// Bytes done so far.
     #[must_use]
     pub fn bytes_done(&self) -> u64 {
