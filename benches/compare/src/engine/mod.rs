@@ -28,6 +28,7 @@ mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
 mod sqlite;
+mod strandline;
 
 /// One change of a commit.
 #[derive(Clone, Copy)]
@@ -93,6 +94,7 @@ pub struct Peer {
 /// All stores this program was built with, ours first.
 pub fn peers() -> Vec<Peer> {
     vec![
+        strandline::PEER,
         lmdb::PEER,
         redb::PEER,
         fjall::PEER,

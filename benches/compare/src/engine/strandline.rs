@@ -1,0 +1,118 @@
+//! Strandline.
+//!
+//! It has no log: a commit that was not made durable lives in memory, where
+//! the peers with a log have at least handed it to the system. Rows that end
+//! with "made durable" are the ones in which all have promised the same.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use anyhow::Result;
+use strandline::{BackupOptions, CheckpointOptions, Database, Options, Table, TableOptions};
+
+use super::{Engine, Peer, Session, Settings, Write};
+
+pub const PEER: Peer = Peer {
+    name: "strandline",
+    open,
+    has_cache: true,
+    has_backup: true,
+};
+
+struct Strandline {
+    db: Database,
+    rows: Table,
+}
+
+fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
+    let db = Options::new()
+        .create(true)
+        .cache_bytes(settings.cache_bytes)
+        .checkpoint_every(None)
+        .open(dir.join("home"))?;
+    let rows = db.create_table("rows", TableOptions::new())?;
+    Ok(Box::new(Strandline { db, rows }))
+}
+
+impl Engine for Strandline {
+    fn session(&self) -> Result<Box<dyn Session + '_>> {
+        Ok(Box::new(StrandlineSession(self)))
+    }
+
+    fn load<'a>(&self, rows: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<()> {
+        let mut rows = rows.peekable();
+        while rows.peek().is_some() {
+            let mut txn = self.db.begin()?;
+            for (key, value) in rows.by_ref().take(10_000) {
+                txn.put(&self.rows, key, value)?;
+            }
+            txn.commit()?;
+        }
+        Ok(())
+    }
+
+    fn make_durable(&self) -> Result<()> {
+        self.db.checkpoint(CheckpointOptions::new())?;
+        Ok(())
+    }
+
+    fn backup(&self, to: &Path) -> Result<()> {
+        let backup = self.db.backup(BackupOptions::new().fresh_checkpoint(true))?;
+        backup.copy_to(to, |_| ControlFlow::Continue(()))?;
+        Ok(backup.finish()?)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Ok(self.db.close()?)
+    }
+}
+
+struct StrandlineSession<'e>(&'e Strandline);
+
+impl Session for StrandlineSession<'_> {
+    fn write(&mut self, batch: &[Write<'_>]) -> Result<()> {
+        let mut txn = self.0.db.begin()?;
+        for write in batch {
+            match *write {
+                Write::Put(key, value) => txn.put(&self.0.rows, key, value)?,
+                Write::Delete(key) => {
+                    txn.delete(&self.0.rows, key)?;
+                }
+            }
+        }
+        txn.commit()?;
+        Ok(())
+    }
+
+    fn get(&mut self, keys: &[&[u8]], each: &mut dyn FnMut(Option<&[u8]>)) -> Result<()> {
+        let txn = self.0.db.begin()?;
+        for key in keys {
+            each(txn.get(&self.0.rows, key)?.as_deref());
+        }
+        Ok(())
+    }
+
+    fn scan(
+        &mut self,
+        from: &[u8],
+        limit: usize,
+        each: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<usize> {
+        let txn = self.0.db.begin()?;
+        let mut cursor = txn.cursor(&self.0.rows)?;
+        let mut rows = 0;
+        let mut there = cursor.seek(from)?;
+        if !there {
+            there = cursor.next()?;
+        }
+        while there
+            && rows < limit
+            && let (Some(key), Some(value)) = (cursor.key(), cursor.value()?)
+        {
+            each(key, &value);
+            rows += 1;
+            there = cursor.next()?;
+        }
+        Ok(rows)
+    }
+}
