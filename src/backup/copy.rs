@@ -18,6 +18,7 @@ use super::stream::StreamSink;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, PIECE, read_zero_filled};
 use crate::progress::{Meter, OnProgress};
+use crate::types::Extent;
 
 /// How to copy.
 #[derive(Clone, Copy, Debug, Default)]
@@ -141,7 +142,8 @@ struct Run<'a, 'b, 'c> {
 impl Run<'_, '_, '_> {
     fn all(&mut self, plan: &Plan) -> Result<Manifest> {
         let mut manifest = plan.manifest().clone();
-        for (item, entry) in plan.files().iter().zip(&mut manifest.files) {
+        let stored = manifest.files.iter_mut().filter(|f| f.is_stored());
+        for (item, entry) in plan.files().iter().zip(stored) {
             let expected = plan.manifest().sealed.then(|| std::mem::take(&mut entry.pieces));
             entry.pieces = self.file(item, expected.as_deref())?;
         }
@@ -150,18 +152,32 @@ impl Run<'_, '_, '_> {
         Ok(manifest)
     }
 
-    /// Copies one file and returns the checksums of its pieces.
+    /// Copies the chosen parts of one file, back to back, and returns the checksums of the pieces.
     fn file(&mut self, item: &BackupItem, expected: Option<&[u32]>) -> Result<Vec<u32>> {
         let file = self.open(item.source())?;
         self.sink.begin(item.name(), item.size())?;
         let mut pieces = Vec::new();
+        let mut parts = Parts::new(item.ranges());
         let mut offset = 0;
-        while offset < item.size() {
-            let len = usize::try_from(item.size() - offset).unwrap_or(PIECE).min(PIECE);
-            let crc = self.piece(&*file, item, offset, len, expected.and_then(|e| e.get(pieces.len()).copied()))?;
+        loop {
+            let filled = parts
+                .fill(&*file, &mut self.buf)
+                .map_err(|(e, at)| Error::io(e, "read a file to copy", item.source()).at(item.source(), Some(at)))?;
+            if filled.len == 0 {
+                break;
+            }
+            self.filled += filled.absent;
+            let buf = &self.buf[..filled.len];
+            let crc = crc32fast::hash(buf);
+            if expected.and_then(|e| e.get(pieces.len())).is_some_and(|want| *want != crc) {
+                return Err(Error::corrupt("the bytes do not have the checksum that the manifest says")
+                    .at(item.source(), Some(filled.at))
+                    .remedy("this copy is damaged; use another one"));
+            }
+            self.sink.piece(offset, buf, crc)?;
             pieces.push(crc);
-            offset += len as u64;
-            self.meter.advance(item.name(), len as u64)?;
+            offset += filled.len as u64;
+            self.meter.advance(item.name(), filled.len as u64)?;
         }
         self.sink.end()?;
         self.meter.finish_file(item.name())?;
@@ -177,22 +193,53 @@ impl Run<'_, '_, '_> {
             _ => Error::io(e, "open a file to copy", path),
         })
     }
+}
 
-    fn piece(&mut self, file: &dyn File, item: &BackupItem, offset: u64, len: usize, want: Option<u32>) -> Result<u32> {
-        if self.buf.len() < len {
-            self.buf.resize(len, 0);
+/// The parts of a file, handed out in pieces that go across their borders.
+struct Parts<'a> {
+    left: std::slice::Iter<'a, Extent>,
+    /// What is left of the part in work.
+    now: Extent,
+}
+
+struct Filled {
+    /// Bytes in the buffer; 0 at the end.
+    len: usize,
+    /// How many of them lay past the end of the file.
+    absent: u64,
+    /// Where the first of them was.
+    at: u64,
+}
+
+impl<'a> Parts<'a> {
+    fn new(parts: &'a [Extent]) -> Self {
+        Self { left: parts.iter(), now: Extent { offset: 0, len: 0 } }
+    }
+
+    /// Fills `buf` with the next [`PIECE`] bytes, or what is left. An error comes with the offset in the file.
+    fn fill(&mut self, file: &dyn File, buf: &mut Vec<u8>) -> std::result::Result<Filled, (io::Error, u64)> {
+        let mut filled = Filled { len: 0, absent: 0, at: 0 };
+        while filled.len < PIECE {
+            if self.now.len == 0 {
+                match self.left.next() {
+                    Some(part) => self.now = *part,
+                    None => break,
+                }
+                continue;
+            }
+            let take = usize::try_from(self.now.len).unwrap_or(PIECE).min(PIECE - filled.len);
+            if buf.len() < filled.len + take {
+                buf.resize(filled.len + take, 0);
+            }
+            let at = self.now.offset;
+            let got = read_zero_filled(file, &mut buf[filled.len..filled.len + take], at).map_err(|e| (e, at))?;
+            if filled.len == 0 {
+                filled.at = at;
+            }
+            filled.absent += (take - got) as u64;
+            filled.len += take;
+            self.now = Extent { offset: at + take as u64, len: self.now.len - take as u64 };
         }
-        let buf = &mut self.buf[..len];
-        let got = read_zero_filled(file, buf, offset)
-            .map_err(|e| Error::io(e, "read a file to copy", item.source()).at(item.source(), Some(offset)))?;
-        self.filled += (len - got) as u64;
-        let crc = crc32fast::hash(buf);
-        if want.is_some_and(|want| want != crc) {
-            return Err(Error::corrupt("the bytes do not have the checksum that the manifest says")
-                .at(item.source(), Some(offset))
-                .remedy("this copy is damaged; restore from another one"));
-        }
-        self.sink.piece(offset, buf, crc)?;
-        Ok(crc)
+        Ok(filled)
     }
 }

@@ -25,14 +25,17 @@ mod directory;
 mod plan;
 mod restore;
 mod stream;
+mod verify;
 
+pub use crate::audit::{Finding, OnDamage, Severity};
 pub use crate::manifest::{Content, CopyKind, Manifest, ManifestFile, ManifestTable};
 pub use crate::progress::{OnProgress, Progress};
 pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
 pub use directory::DirectorySink;
 pub use plan::{BackupItem, ItemKind, Plan, PlanHead, PlanTable};
-pub use restore::{RestoreOptions, restore_files, restore_stream_files};
+pub use restore::{RestoreOptions, restore, restore_stream};
 pub use stream::{Event, StreamSink, StreamSource};
+pub use verify::{CopyReport, VerifyCopyOptions, verify_copy};
 
 #[cfg(test)]
 mod tests;

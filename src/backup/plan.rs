@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Content, CopyKind, MANIFEST_FILE, Manifest, ManifestFile, ManifestTable};
-use crate::types::{CheckpointSeq, Lineage, Origin, TableId};
+use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
 
 /// What the manifest says of the backup as a whole.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub enum ItemKind {
 pub struct BackupItem {
     name: String,
     source: PathBuf,
-    size: u64,
+    ranges: Vec<Extent>,
     kind: ItemKind,
     table: Option<String>,
 }
@@ -78,10 +78,17 @@ impl BackupItem {
         &self.source
     }
 
-    /// Bytes to copy from the beginning of the source; more do no harm.
+    /// Bytes to copy.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        self.ranges.iter().map(|r| r.len).sum()
+    }
+
+    /// Which bytes of the source to copy, in order. One range from the start of the file for a whole item, and then more
+    /// bytes after it do no harm; in an increment the ranges go back to back into the item's file.
+    #[must_use]
+    pub fn ranges(&self) -> &[Extent] {
+        &self.ranges
     }
 
     /// What it is.
@@ -105,7 +112,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a backup of the home `home`; `only` empty means all tables.
+    /// The plan for a full backup of the home `home`, or of the tables in `only` when it names any.
     ///
     /// # Errors
     /// `NotFound` naming a table in `only` that the checkpoint does not hold.
@@ -141,13 +148,36 @@ impl Plan {
         Ok(Self::of_manifest(home, manifest))
     }
 
-    /// The plan for copying what `manifest` lists from `dir`: a home with a backup open, or a copy.
+    /// Makes the plan of a full backup one of an increment since `base`: `content` says of each file what must travel.
+    ///
+    /// # Errors
+    /// What `content` returns.
+    pub fn since(self, home: &Path, base: Origin, mut content: impl FnMut(TableId) -> Result<Content>) -> Result<Self> {
+        let mut manifest = self.manifest;
+        manifest.kind = CopyKind::Increment(base);
+        for file in &mut manifest.files {
+            file.content = content(file.table)?;
+        }
+        Ok(Self::of_manifest(home, manifest))
+    }
+
+    /// The plan for copying what is stored beside `manifest` in `dir`: a copy, or an increment.
+    #[must_use]
+    pub fn of_copy(dir: &Path, manifest: Manifest) -> Self {
+        Self::with_ranges(dir, manifest, |f| vec![Extent { offset: 0, len: f.stored() }])
+    }
+
+    /// The plan for copying what `manifest` lists from the home `dir`.
     #[must_use]
     pub fn of_manifest(dir: &Path, manifest: Manifest) -> Self {
-        let files = manifest.files.iter().map(|f| BackupItem {
+        Self::with_ranges(dir, manifest, ManifestFile::ranges)
+    }
+
+    fn with_ranges(dir: &Path, manifest: Manifest, ranges: impl Fn(&ManifestFile) -> Vec<Extent>) -> Self {
+        let files = manifest.files.iter().filter(|f| f.is_stored()).map(|f| BackupItem {
             name: f.name.clone(),
             source: dir.join(&f.name),
-            size: f.size,
+            ranges: ranges(f),
             kind: if f.table == TableId::CATALOG { ItemKind::Catalog } else { ItemKind::Table },
             table: manifest.tables.iter().find(|t| t.id == f.table).map(|t| t.name.clone()),
         });
@@ -173,14 +203,14 @@ impl Plan {
         items.push(BackupItem {
             name: MANIFEST_FILE.to_owned(),
             source: home.join(MANIFEST_FILE),
-            size: self.manifest.encode().len() as u64,
+            ranges: vec![Extent { offset: 0, len: self.manifest.encode().len() as u64 }],
             kind: ItemKind::Manifest,
             table: None,
         });
         items
     }
 
-    /// Bytes of all files, the manifest not counted.
+    /// Bytes to copy, the manifest not counted.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.manifest.bytes()

@@ -6,6 +6,7 @@
 //! again a copy, complete with its manifest: opening it is what makes it a database.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use strandline_vfs::Vfs;
 
@@ -13,6 +14,8 @@ use super::copy::{BackupReport, CopyOptions, Sink, run};
 use super::directory::DirectorySink;
 use super::plan::Plan;
 use super::stream::{Event, StreamSource};
+use super::verify::verify_blocks;
+use crate::audit::{Finding, OnDamage, Severity};
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest, belongs};
 use crate::progress::{Meter, OnProgress};
@@ -26,11 +29,65 @@ pub struct RestoreOptions {
     pub direct_io: bool,
 }
 
-/// Copies the copy in `copy` to `dest`, comparing every piece with the manifest; blocks are not looked at yet.
+/// Restores the copy in `copy`, or the chosen tables of it, to `dest`, and verifies every block there. `dest` is then a
+/// copy of its own; opening it makes it a database.
 ///
 /// # Errors
 /// `NotFound` when `copy` has no manifest or does not hold a table that is asked for; `Corrupt` when it is damaged or not
 /// whole; `Exists` when `dest` is not an empty directory; `Cancelled`; `Io`. Nothing is left of a restore that fails.
+pub fn restore(
+    vfs: &Arc<dyn Vfs>,
+    copy: &Path,
+    dest: &Path,
+    options: &RestoreOptions,
+    progress: &mut OnProgress<'_>,
+) -> Result<BackupReport> {
+    let report = restore_files(&**vfs, copy, dest, options, progress)?;
+    verified(vfs, dest, report, progress)
+}
+
+/// Restores from a stream, as [`restore`] does from a copy.
+///
+/// # Errors
+/// `Corrupt`, naming the file and the offset in the stream, when the stream is cut or damaged; else as [`restore`].
+pub fn restore_stream(
+    vfs: &Arc<dyn Vfs>,
+    input: &mut dyn std::io::Read,
+    dest: &Path,
+    options: &RestoreOptions,
+    progress: &mut OnProgress<'_>,
+) -> Result<BackupReport> {
+    let report = restore_stream_files(&**vfs, input, dest, options, progress)?;
+    verified(vfs, dest, report, progress)
+}
+
+/// Passes `report` on when the copy in `dest` is sound, and takes the copy away when it is not.
+fn verified(
+    vfs: &Arc<dyn Vfs>,
+    dest: &Path,
+    report: BackupReport,
+    progress: &mut OnProgress<'_>,
+) -> Result<BackupReport> {
+    let checked = verify_blocks(vfs, dest, &report.manifest, OnDamage::Stop, progress);
+    let e = match checked
+        .map(|audit| audit.findings.iter().find(|f| f.severity == Severity::Damage).map(Finding::to_error))
+    {
+        Ok(None) => return Ok(report),
+        Ok(Some(e)) | Err(e) => e,
+    };
+    // The manifest goes first, so that no crash leaves a copy that was found to be damaged.
+    let names = std::iter::once(MANIFEST_FILE).chain(report.manifest.files.iter().map(|f| f.name.as_str()));
+    for name in names {
+        let _ = vfs.remove_file(&dest.join(name));
+    }
+    let _ = vfs.remove_dir(dest);
+    Err(e.context("the copy that was restored is damaged"))
+}
+
+/// Copies the copy in `copy` to `dest`, comparing every piece with the manifest; blocks are not looked at yet.
+///
+/// # Errors
+/// As [`restore`].
 pub fn restore_files(
     vfs: &dyn Vfs,
     copy: &Path,
@@ -39,19 +96,20 @@ pub fn restore_files(
     progress: &mut OnProgress<'_>,
 ) -> Result<BackupReport> {
     let mut manifest = Manifest::load(vfs, copy)?;
+    manifest.check_opens()?;
     if !options.tables.is_empty() {
         manifest = manifest.narrowed(&options.tables)?;
     }
     manifest.check_present(vfs, copy)?;
     let mut sink = DirectorySink::create(vfs, dest, options.direct_io)?;
-    let plan = Plan::of_manifest(copy, manifest);
+    let plan = Plan::of_copy(copy, manifest);
     run(vfs, &plan, &mut sink, CopyOptions { direct_io: options.direct_io }, progress)
 }
 
 /// Unpacks a stream into `dest`; blocks are not looked at yet.
 ///
 /// # Errors
-/// `Corrupt`, naming the file and the offset in the stream, when the stream is cut or damaged; else as [`restore_files`].
+/// As [`restore_stream`].
 pub fn restore_stream_files(
     vfs: &dyn Vfs,
     input: &mut dyn std::io::Read,
@@ -134,7 +192,7 @@ impl Unpack<'_, '_, '_, '_> {
     fn seal(&mut self, options: &RestoreOptions) -> Result<BackupReport> {
         let bytes = self.manifest.take().ok_or_else(|| disagrees("the manifest is missing"))?;
         let whole = Manifest::decode(&bytes)?;
-        let listed = whole.files.iter().map(|f| (&f.name, f.size, &f.pieces));
+        let listed = whole.files.iter().filter(|f| f.is_stored()).map(|f| (&f.name, f.stored(), &f.pieces));
         if !whole.sealed || !listed.eq(self.files.iter().map(|(name, size, crcs)| (name, *size, crcs))) {
             return Err(disagrees("the manifest lists other files than have come"));
         }

@@ -9,8 +9,12 @@ use strandline_vfs::mem::MemVfs;
 use strandline_vfs::trace::TraceVfs;
 use strandline_vfs::{OpenOptions, Vfs};
 
+use super::restore::{restore_files, restore_stream_files};
 use super::*;
+use crate::audit::fixture::{self, Wrong};
+use crate::catalog::RootRecord;
 use crate::error::ErrorKind;
+use crate::options::Settings;
 use crate::types::{CheckpointSeq, Lineage, TableId};
 
 const HOME: &str = "home";
@@ -361,4 +365,105 @@ fn the_manifest_comes_last_and_everything_is_synced_before() {
     rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
     sync_dir    copy
     ");
+}
+
+/// The plan of a backup of the small real home of the audit's tests.
+fn real_home() -> (fixture::Home, Plan) {
+    let home = fixture::home(HOME, Wrong::default());
+    let mut root = RootRecord::new(Settings { unit: fixture::UNIT, ..Settings::default() }, Lineage(5));
+    root.newest = home.record.clone();
+    let head = PlanHead {
+        lineage: Lineage(5),
+        sequence: home.record.seq,
+        backup: 9,
+        time_ms: 77,
+        root: root.encode(0),
+        checkpoints: vec![home.older.seq],
+        catalog_size: Some(home.record.catalog_bytes),
+    };
+    let tables = vec![
+        PlanTable { name: "t".into(), id: TableId(1), size: home.entry.space.as_ref().map(|s| s.size) },
+        PlanTable { name: "empty".into(), id: TableId(2), size: None },
+    ];
+    let plan = Plan::new(Path::new(HOME), head, tables, &[]).unwrap();
+    (home, plan)
+}
+
+fn verified(vfs: &Arc<dyn Vfs>, dir: &str) -> CopyReport {
+    verify_copy(vfs, Path::new(dir), VerifyCopyOptions::default(), &mut go_on).unwrap()
+}
+
+#[test]
+fn a_good_copy_verifies_and_restores() {
+    let (home, plan) = real_home();
+    copy(&home.mem, &plan).unwrap();
+    let report = verified(&home.vfs, COPY);
+    assert_eq!((report.findings.len(), report.rows), (0, 3));
+    assert!(report.strangers.is_empty() && report.is_sound());
+    restore(&home.vfs, Path::new(COPY), Path::new("dest"), &RestoreOptions::default(), &mut go_on).unwrap();
+    assert_eq!(verified(&home.vfs, "dest").findings, []);
+    let bytes = stream(&home.mem, &plan);
+    let only = RestoreOptions { tables: vec!["empty".into()], ..Default::default() };
+    restore_stream(&home.vfs, &mut &bytes[..], Path::new("piped"), &only, &mut go_on).unwrap();
+    assert_eq!(names(&home.mem, "piped"), ["Strandline.catalog", "Strandline.manifest"]);
+    assert_eq!(verified(&home.vfs, "piped").findings, []);
+}
+
+#[test]
+fn every_changed_byte_of_a_copy_is_seen_by_its_piece() {
+    let (home, plan) = real_home();
+    copy(&home.mem, &plan).unwrap();
+    for f in &plan.manifest().files {
+        let file = home.mem.open(&Path::new(COPY).join(&f.name), OpenOptions::write()).unwrap();
+        for offset in (0..f.size).step_by(7) {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, offset).unwrap();
+            file.write_all_at(&[!byte[0]], offset).unwrap();
+            let report = verified(&home.vfs, COPY);
+            assert!(!report.is_sound(), "byte {offset} of {}", f.name);
+            assert!(report.into_result().unwrap_err().to_string().contains(&f.name));
+            file.write_all_at(&byte, offset).unwrap();
+        }
+    }
+    assert!(verified(&home.vfs, COPY).is_sound());
+}
+
+#[test]
+fn quick_verification_looks_at_sizes_and_strangers_are_no_damage() {
+    let (home, plan) = real_home();
+    copy(&home.mem, &plan).unwrap();
+    fill(&home.mem, &Path::new(COPY).join("notes.txt"), 5);
+    let table = home.mem.open(&Path::new(COPY).join("table-00000001.sl"), OpenOptions::write()).unwrap();
+    table.write_all_at(&[0xFF; 10], 4200).unwrap();
+    let quick = VerifyCopyOptions { quick: true, ..Default::default() };
+    let report = verify_copy(&home.vfs, Path::new(COPY), quick, &mut go_on).unwrap();
+    assert!(report.is_sound());
+    assert_eq!(report.strangers, ["notes.txt"]);
+    table.set_len(4300).unwrap();
+    let report = verify_copy(&home.vfs, Path::new(COPY), quick, &mut go_on).unwrap();
+    assert!(report.findings[0].to_string().contains("has 4300 of"), "{}", report.findings[0]);
+}
+
+/// A foreign copier brings damage before anybody summed the pieces: the blocks still tell.
+#[test]
+fn blocks_vouch_for_an_unsealed_copy() {
+    let (home, plan) = real_home();
+    home.vfs.create_dir(Path::new(COPY)).unwrap();
+    for item in plan.files() {
+        let bytes = contents(&home.mem, item.source());
+        let file = home.mem.open(&Path::new(COPY).join(item.name()), OpenOptions::create_new()).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        if item.kind() == ItemKind::Table {
+            file.write_all_at(&[0xFF; 10], 4200).unwrap();
+        }
+    }
+    plan.manifest().store(&home.mem, Path::new(COPY)).unwrap();
+    let report = verified(&home.vfs, COPY);
+    assert_eq!(report.findings[0].severity, Severity::Warning, "it is not sealed");
+    assert!(!report.is_sound());
+    Manifest::seal(&home.mem, Path::new(COPY)).unwrap();
+    assert!(!verified(&home.vfs, COPY).is_sound(), "sealing damage does not make it good");
+    let e = restore(&home.vfs, Path::new(COPY), Path::new("dest"), &RestoreOptions::default(), &mut go_on).unwrap_err();
+    assert_eq!((e.kind(), e.location().unwrap().offset), (ErrorKind::Corrupt, Some(4096)));
+    assert!(home.vfs.metadata(Path::new("dest")).unwrap().is_none());
 }

@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
 
 pub use format::FORMAT_VERSION;
-pub use names::{COPY_SUFFIX, LOCK_FILE, MANIFEST_FILE, ROOT_FILE, belongs, check_file_name};
+pub use names::{BASE_FILE, COPY_SUFFIX, LOCK_FILE, MANIFEST_FILE, ROOT_FILE, belongs, check_file_name};
 
 /// Bytes of a file that share one checksum in the manifest; the last piece of a file may be shorter.
 pub const PIECE: usize = 1 << 20;
@@ -235,25 +235,32 @@ impl Manifest {
     /// `NotFound` when there is none; `Corrupt`, with the file, when it is incomplete; `Unsupported` when it is of a newer
     /// format; `Io`.
     pub fn load(vfs: &dyn Vfs, dir: &Path) -> Result<Self> {
-        let path = Self::path(dir);
-        let len = match vfs.metadata(&path).map_err(|e| Error::io(e, "look for the manifest", &path))? {
+        Self::load_file(vfs, &Self::path(dir))
+    }
+
+    /// Reads a manifest that stands under another name.
+    ///
+    /// # Errors
+    /// As [`Manifest::load`].
+    pub fn load_file(vfs: &dyn Vfs, path: &Path) -> Result<Self> {
+        let len = match vfs.metadata(path).map_err(|e| Error::io(e, "look for the manifest", path))? {
             Some(meta) => meta.len,
             None => {
                 return Err(Error::new(ErrorKind::NotFound, "there is no manifest, so this is no complete copy")
-                    .at(&path, None)
+                    .at(path, None)
                     .remedy("repeat the backup into an empty directory"));
             }
         };
         if len > MAX_LEN {
-            return Err(incomplete(format!("a manifest of {len} bytes cannot be")).at(&path, None));
+            return Err(incomplete(format!("a manifest of {len} bytes cannot be")).at(path, None));
         }
-        let file = vfs.open(&path, OpenOptions::read()).map_err(|e| Error::io(e, "open the manifest", &path))?;
+        let file = vfs.open(path, OpenOptions::read()).map_err(|e| Error::io(e, "open the manifest", path))?;
         let mut bytes = vec![0; len as usize];
         file.read_exact_at(&mut bytes, 0).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => incomplete("the manifest is being cut").at(&path, None),
-            _ => Error::io(e, "read the manifest", &path),
+            std::io::ErrorKind::UnexpectedEof => incomplete("the manifest is being cut").at(path, None),
+            _ => Error::io(e, "read the manifest", path),
         })?;
-        Self::decode(&bytes).map_err(|e| e.at(&path, None))
+        Self::decode(&bytes).map_err(|e| e.at(path, None))
     }
 
     /// Makes this the manifest of `dir`, durably: written beside its place, synced, renamed, the directory synced.
@@ -374,22 +381,24 @@ pub fn must_be_vacant(vfs: &dyn Vfs, dir: &Path) -> Result<bool> {
         .remedy("name a directory that is empty or does not exist yet"))
 }
 
+/// CRC-32 of one piece of the first `size` bytes of a file; bytes past its end count as zeros.
+///
+/// # Errors
+/// `Io`.
+pub fn piece_checksum(file: &dyn strandline_vfs::File, path: &Path, size: u64, piece: usize) -> Result<u32> {
+    let offset = piece as u64 * PIECE as u64;
+    let mut buf = vec![0; usize::try_from(size - offset).unwrap_or(PIECE).min(PIECE)];
+    read_zero_filled(file, &mut buf, offset).map_err(|e| Error::io(e, "read", path).at(path, Some(offset)))?;
+    Ok(crc32fast::hash(&buf))
+}
+
 /// CRC-32 of each piece of the first `size` bytes of a file; bytes past its end count as zeros.
 ///
 /// # Errors
 /// `Io`.
 pub fn checksums(vfs: &dyn Vfs, path: &Path, size: u64) -> Result<Vec<u32>> {
     let file = vfs.open(path, OpenOptions::read()).map_err(|e| Error::io(e, "open a file of the copy", path))?;
-    let mut buf = vec![0; PIECE.min(usize::try_from(size).unwrap_or(PIECE))];
-    let mut out = Vec::new();
-    let mut offset = 0;
-    while offset < size {
-        let piece = &mut buf[..usize::try_from(size - offset).unwrap_or(PIECE).min(PIECE)];
-        read_zero_filled(&*file, piece, offset).map_err(|e| Error::io(e, "read", path).at(path, Some(offset)))?;
-        out.push(crc32fast::hash(piece));
-        offset += piece.len() as u64;
-    }
-    Ok(out)
+    (0..size.div_ceil(PIECE as u64)).map(|piece| piece_checksum(&*file, path, size, piece as usize)).collect()
 }
 
 /// Fills `buf` from `offset`; what lies past the end of the file reads as zeros. Returns how many bytes were there.

@@ -10,6 +10,8 @@ use crate::types::TableId;
 
 /// The file of the manifest.
 pub const MANIFEST_FILE: &str = "Strandline.manifest";
+/// Where the manifest of a copy waits while an increment is being applied.
+pub const BASE_FILE: &str = "Strandline.manifest.base";
 /// The file whose lock says that a process has the home open.
 pub const LOCK_FILE: &str = "Strandline.lock";
 /// What a file is called after its own name while it is being copied.
@@ -27,7 +29,7 @@ pub fn check_file_name(name: &str) -> Result<()> {
         && name.len() + COPY_SUFFIX.len() <= NAME_MAX
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         && !name.starts_with('.');
-    let reserved = [MANIFEST_FILE, ROOT_FILE, LOCK_FILE].contains(&name) || name.ends_with(COPY_SUFFIX);
+    let reserved = [MANIFEST_FILE, BASE_FILE, ROOT_FILE, LOCK_FILE].contains(&name) || name.ends_with(COPY_SUFFIX);
     if plain && !reserved {
         return Ok(());
     }
@@ -39,7 +41,7 @@ pub fn check_file_name(name: &str) -> Result<()> {
 #[must_use]
 pub fn belongs(name: &str) -> bool {
     let name = name.strip_suffix(COPY_SUFFIX).unwrap_or(name);
-    [MANIFEST_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
+    [MANIFEST_FILE, BASE_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
         || name == TableId::CATALOG.file_name()
         || name
             .strip_prefix("table-")

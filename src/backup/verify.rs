@@ -1,0 +1,190 @@
+//! Whether a copy is good, without opening it.
+//!
+//! Four questions, each costlier than the one before: is there a complete manifest; are its files there, long enough; do
+//! all pieces have their checksums; does every block that the manifest's root record reaches say what it should. Opening
+//! the copy would answer the last one too, but an opened copy is a database of its own and takes no increments any more.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use strandline_vfs::{OpenOptions, Vfs};
+
+use crate::audit::{AuditOptions, AuditReport, Finding, OnDamage, Severity, Subject, audit};
+use crate::catalog::RootRecord;
+use crate::error::{Error, Result};
+use crate::manifest::{CopyKind, MANIFEST_FILE, Manifest, ManifestFile, PIECE, read_zero_filled};
+use crate::progress::{Meter, OnProgress};
+
+/// How to verify a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyCopyOptions {
+    /// Stop after presence and sizes.
+    pub quick: bool,
+    /// When to stop after damage.
+    pub on_damage: OnDamage,
+}
+
+impl Default for VerifyCopyOptions {
+    fn default() -> Self {
+        Self { quick: false, on_damage: OnDamage::GoOn }
+    }
+}
+
+/// What verifying a copy has shown.
+#[derive(Clone, Debug)]
+pub struct CopyReport {
+    /// The manifest of the copy.
+    pub manifest: Manifest,
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
+    /// Names in the directory that do not belong to the copy; they do no harm.
+    pub strangers: Vec<String>,
+    /// Blocks read.
+    pub blocks: u64,
+    /// Rows in the newest state of all tables.
+    pub rows: u64,
+}
+
+impl CopyReport {
+    /// True when there is no damage.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings.iter().all(|f| f.severity < Severity::Damage)
+    }
+
+    /// The report, or the first damage as an error.
+    ///
+    /// # Errors
+    /// `Corrupt` with file and offset.
+    pub fn into_result(self) -> Result<Self> {
+        match self.findings.iter().find(|f| f.severity == Severity::Damage) {
+            Some(f) => Err(f.to_error()),
+            None => Ok(self),
+        }
+    }
+}
+
+/// Verifies the copy in `dir`: presence, sizes, pieces, blocks; of an increment, all but blocks. Writes nothing.
+///
+/// # Errors
+/// `NotFound` when there is no manifest, `Corrupt` when it is incomplete, `Unsupported` when it is of a newer format; `Io`
+/// where the directory cannot be read; `Cancelled`. Damage of files is in the report.
+pub fn verify_copy(
+    vfs: &Arc<dyn Vfs>,
+    dir: &Path,
+    options: VerifyCopyOptions,
+    progress: &mut OnProgress<'_>,
+) -> Result<CopyReport> {
+    let manifest = Manifest::load(&**vfs, dir)?;
+    let strangers = manifest.strangers(&**vfs, dir)?;
+    let mut report = CopyReport { manifest, findings: Vec::new(), strangers, blocks: 0, rows: 0 };
+    for (name, what) in report.manifest.missing(&**vfs, dir)? {
+        report.findings.push(finding("copy", dir, &name, None, Severity::Damage, format!("the file {what}")));
+    }
+    let stop = |report: &CopyReport| options.on_damage == OnDamage::Stop && !report.is_sound();
+    if options.quick || stop(&report) {
+        return Ok(report);
+    }
+    verify_pieces(&**vfs, dir, &mut report, options.on_damage, progress)?;
+    let increment = matches!(report.manifest.kind, CopyKind::Increment(_));
+    if stop(&report) || increment {
+        return Ok(report);
+    }
+    let blocks = verify_blocks(vfs, dir, &report.manifest, options.on_damage, progress)?;
+    report.findings.extend(blocks.findings);
+    (report.blocks, report.rows) = (blocks.blocks, blocks.rows);
+    Ok(report)
+}
+
+/// Compares every piece of every file with the manifest.
+fn verify_pieces(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    report: &mut CopyReport,
+    on_damage: OnDamage,
+    progress: &mut OnProgress<'_>,
+) -> Result<()> {
+    if !report.manifest.sealed {
+        let what = "not sealed: there are no checksums of pieces to compare with".to_owned();
+        report.findings.push(finding("manifest", dir, MANIFEST_FILE, None, Severity::Warning, what));
+        return Ok(());
+    }
+    let mut meter = Meter::new(report.manifest.bytes(), report.manifest.files.len(), progress);
+    for file in report.manifest.files.iter().filter(|f| f.is_stored()) {
+        for (offset, what) in wrong_pieces(vfs, dir, file, &mut meter)? {
+            report.findings.push(finding("copy", dir, &file.name, Some(offset), Severity::Damage, what));
+            if on_damage != OnDamage::GoOn {
+                break;
+            }
+        }
+        if on_damage == OnDamage::Stop && !report.findings.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The pieces of a file that cannot be read or do not have their checksum. A missing file has none: that was said before.
+fn wrong_pieces(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    file: &ManifestFile,
+    meter: &mut Meter<'_, '_>,
+) -> Result<Vec<(u64, String)>> {
+    let mut wrong = Vec::new();
+    let Ok(handle) = vfs.open(&dir.join(&file.name), OpenOptions::read()) else { return Ok(wrong) };
+    let mut buf = vec![0; PIECE];
+    for (i, crc) in file.pieces.iter().enumerate() {
+        let offset = i as u64 * PIECE as u64;
+        let len = usize::try_from(file.stored() - offset).unwrap_or(PIECE).min(PIECE);
+        match read_zero_filled(&*handle, &mut buf[..len], offset) {
+            Ok(_) if crc32fast::hash(&buf[..len]) == *crc => {}
+            Ok(_) => wrong.push((offset, format!("the piece of {len} bytes does not have its checksum"))),
+            Err(e) => wrong.push((offset, format!("cannot read: {e}"))),
+        }
+        meter.advance(&file.name, len as u64)?;
+    }
+    meter.finish_file(&file.name)?;
+    Ok(wrong)
+}
+
+/// Walks everything that the manifest's root record reaches.
+pub fn verify_blocks(
+    vfs: &Arc<dyn Vfs>,
+    dir: &Path,
+    manifest: &Manifest,
+    on_damage: OnDamage,
+    progress: &mut OnProgress<'_>,
+) -> Result<AuditReport> {
+    let root = match root_of(manifest) {
+        Ok(root) => root,
+        Err(e) => {
+            let what = e.message().to_owned();
+            let findings = vec![finding("manifest", dir, MANIFEST_FILE, None, Severity::Damage, what)];
+            return Ok(AuditReport { findings, ..AuditReport::default() });
+        }
+    };
+    let subject = Subject {
+        vfs,
+        dir,
+        unit: root.settings.unit,
+        record: &root.newest,
+        keep_table: &|id| manifest.tables.iter().any(|t| t.id == id),
+        keep_checkpoint: &|seq| manifest.checkpoints.binary_search(&seq).is_ok(),
+    };
+    let options = AuditOptions { on_damage, tables: Vec::new() };
+    audit(&subject, &options, &mut Meter::new(0, 0, progress))
+}
+
+/// The root record that a copy starts from.
+fn root_of(manifest: &Manifest) -> Result<RootRecord> {
+    let root = RootRecord::decode(&manifest.root, 0)?;
+    if (root.lineage, root.newest.seq) != (manifest.lineage, manifest.sequence) {
+        return Err(Error::corrupt("its root record is of another checkpoint"));
+    }
+    Ok(root)
+}
+
+fn finding(object: &str, dir: &Path, name: &str, offset: Option<u64>, severity: Severity, what: String) -> Finding {
+    Finding { object: object.to_owned(), file: dir.join(name), offset, severity, what }
+}
