@@ -103,6 +103,7 @@ impl Tree {
             next = writes.end;
             let bytes: usize = prepared.writes[writes.clone()].iter().map(|w| w.key.len() + w.value.len()).sum();
             prepared.parts.push(Part { leaf, writes, untidy: false });
+            self.shared.cache.relieve();
             if bytes > LEAF_BATCH {
                 return Err(Error::new(ErrorKind::Full, "more than two gigabytes of writes to neighbouring keys")
                     .remedy("use smaller transactions"));

@@ -390,6 +390,18 @@ fn leaf_at<'a>(root: &'a Inner, place: Place<'_>) -> Option<Placed<'a>> {
 
 impl LeafSource for LiveSource {
     fn leaf(&self, place: Place<'_>) -> Result<LeafView> {
+        let view = self.look(place);
+        self.tree.shared.cache.relieve();
+        view
+    }
+
+    fn large(&self, reference: &OverflowRef) -> Result<Value> {
+        self.tree.shared.read_overflow(reference)
+    }
+}
+
+impl LiveSource {
+    fn look(&self, place: Place<'_>) -> Result<LeafView> {
         loop {
             let root = self.tree.root.load();
             let Some((leaf, low, high)) = leaf_at(&root, place) else {
@@ -413,10 +425,6 @@ impl LeafSource for LiveSource {
             drop(root);
             self.tree.page_in(&leaf, addr)?;
         }
-    }
-
-    fn large(&self, reference: &OverflowRef) -> Result<Value> {
-        self.tree.shared.read_overflow(reference)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::block::{BlockSource, BlockStore};
+use crate::block::BlockStore;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::page::{LeafImage, OverflowRef, Value, check_piece, encode_piece};

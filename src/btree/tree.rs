@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use crate::block::{BlockSource, BlockStore};
+use crate::block::BlockStore;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::page::{InnerImage, LeafImage, Separators, Value, shared_len};
@@ -147,6 +147,7 @@ impl Tree {
                     let leaf = Arc::clone(leaf);
                     drop(root);
                     if let Some(image) = self.page_in(&leaf, addr)? {
+                        self.shared.cache.relieve();
                         return Ok(find_in(&image, key));
                     }
                 }
@@ -190,7 +191,8 @@ impl Tree {
         }
     }
 
-    /// Reads the leaf's image and leaves it in memory. `None` when the leaf was written anew meanwhile: look again.
+    /// Reads the leaf's image and leaves it in memory. `None` when the leaf was written anew meanwhile: look again. The
+    /// caller makes room when it is done with the leaf, not before: it might be this leaf that goes.
     pub(super) fn page_in(&self, leaf: &Arc<Leaf>, addr: BlockAddr) -> Result<Option<LeafImage>> {
         let read = self.shared.read_leaf(addr);
         let mut body = leaf.body.write();
@@ -199,9 +201,8 @@ impl Tree {
         }
         let image = read?;
         body.image = Some(image.clone());
+        leaf.touch();
         leaf.recharge(&mut body);
-        drop(body);
-        self.shared.cache.relieve();
         Ok(Some(image))
     }
 

@@ -1,0 +1,4 @@
+//! The tree against a naive model.
+
+mod histories;
+mod world;
