@@ -7,7 +7,7 @@ use strandline_vfs::Vfs;
 
 use super::entry::TableEntry;
 use super::table::OpenTable;
-use crate::block::{BlockStore, SpaceState};
+use crate::block::{BlockStore, SpaceState, data_start};
 use crate::btree::{Tree, TreeOptions};
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result};
@@ -100,6 +100,8 @@ impl Context {
     /// # Errors
     /// As [`Context::store`].
     pub fn reader(&self, table: TableId, size: u64) -> Result<BlockStore> {
+        // A table that never had a state has no file, and nothing is read of it.
+        let size = size.max(data_start(self.settings.unit));
         BlockStore::read_only(Arc::clone(&self.vfs), self.path(table), table, self.settings.unit, size)
     }
 
