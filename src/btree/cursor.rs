@@ -199,6 +199,7 @@ impl<S: LeafSource> Cursor<S> {
     ///
     /// # Errors
     /// `Corrupt` or `Io` from a page that had to be read.
+    #[expect(clippy::should_implement_trait, reason = "it lends what it passes, which an iterator cannot")]
     pub fn next(&mut self) -> Result<bool> {
         if self.sought.is_some() || self.view.is_none() {
             self.start(true)?;

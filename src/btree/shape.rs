@@ -372,9 +372,9 @@ impl Tree {
 
 /// One image with the cells of two, which follow each other.
 fn join(first: &LeafImage, second: &LeafImage) -> LeafImage {
-    let ends = [first, second].into_iter().filter(|image| !image.is_empty());
+    let mut ends = [first, second].into_iter().filter(|image| !image.is_empty());
     let low = ends.clone().next().map(|image| image.key(0)).unwrap_or_default();
-    let high = ends.last().map(|image| image.key(image.len() - 1)).unwrap_or_default();
+    let high = ends.next_back().map(|image| image.key(image.len() - 1)).unwrap_or_default();
     let mut builder = LeafBuilder::new(&low[..shared_len(&low, &high)]);
     builder.push_run(first, 0..first.len());
     builder.push_run(second, 0..second.len());

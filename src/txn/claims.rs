@@ -11,7 +11,7 @@
 //! order within a shard influences nothing.
 
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -48,9 +48,7 @@ impl Claims {
     }
 
     fn shard(&self, claim: &Claim) -> &Mutex<FxHashMap<Claim, u64>> {
-        let mut print = FxBuildHasher.build_hasher();
-        claim.hash(&mut print);
-        &self.shards[(print.finish() >> 32) as usize % SHARDS]
+        &self.shards[(FxBuildHasher.hash_one(claim) >> 32) as usize % SHARDS]
     }
 
     /// Claims `key` of `table` for transaction `txn`. True when it was not this transaction's already.

@@ -9,7 +9,7 @@ use quickcheck::{Arbitrary, Gen, QuickCheck};
 use crate::txn::SnapshotGuard;
 use crate::types::{CheckpointSeq, CommitSeq};
 
-use super::world::{Model, Rows, World, tiny};
+use super::world::{Rows, World, tiny};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -84,7 +84,6 @@ enum Running {
 
 struct History {
     world: World,
-    model: Model,
     snapshots: Vec<SnapshotGuard>,
     running: Option<Running>,
     drop: Option<usize>,
@@ -93,14 +92,11 @@ struct History {
 impl History {
     fn new(cache: usize) -> Self {
         let world = World::new(tiny(), cache);
-        Self { world, model: Model::default(), snapshots: Vec::new(), running: None, drop: None }
+        Self { world, snapshots: Vec::new(), running: None, drop: None }
     }
 
     fn commit(&mut self, writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) {
-        let seq = self.world.commit(&writes).unwrap();
-        for (key, value) in writes {
-            self.model.write(&key, seq, value);
-        }
+        self.world.commit(&writes).unwrap();
     }
 
     fn run(&mut self, op: &Op) {
@@ -131,7 +127,7 @@ impl History {
     }
 
     fn step_checkpoint(&mut self) {
-        let world = &mut self.world;
+        let world = &self.world;
         self.running = match self.running.take() {
             None => {
                 let (seq, snapshot) = world.epoch.begin(|| world.registry.visible());
@@ -142,8 +138,9 @@ impl History {
                 Some(Running::Stored(seq, snapshot, stored))
             }
             Some(Running::Stored(seq, snapshot, stored)) => {
-                let drop = self.drop.take().or((world.kept.len() > 4).then_some(0));
-                world.complete(seq, stored, self.model.at(snapshot), drop);
+                let rows = world.model.lock().at(snapshot);
+                let drop = self.drop.take().or((world.catalog.lock().kept.len() > 4).then_some(0));
+                world.complete(seq, stored, rows, drop);
                 None
             }
         };
@@ -152,11 +149,7 @@ impl History {
     fn reopen(&mut self) {
         self.snapshots.clear();
         self.running = None;
-        let rows = self.world.reopen();
-        self.model = Model::default();
-        for (key, value) in rows {
-            self.model.write(&key, self.world.registry.visible(), Some(value));
-        }
+        self.world.reopen();
     }
 
     fn look(&self, n: u8, a: &[u8], b: &[u8]) {
@@ -165,12 +158,12 @@ impl History {
             0 => newest.seq(),
             len => self.snapshots[usize::from(n) % len].seq(),
         };
-        let rows = self.model.at(snapshot);
+        let rows = self.world.model.lock().at(snapshot);
         let tree = &self.world.tree;
         for key in [a, b] {
             assert_eq!(tree.get(snapshot, key).unwrap().as_deref(), rows.get(key).map(Vec::as_slice));
             assert_eq!(tree.contains(snapshot, key).unwrap(), rows.contains_key(key));
-            assert_eq!(tree.newer_than(snapshot, key), self.model.newest(key) > snapshot, "T2");
+            assert_eq!(tree.newer_than(snapshot, key), self.world.model.lock().newest(key) > snapshot, "T2");
         }
         let (low, high) = (a.min(b), a.max(b));
         let bounds = match n % 4 {
@@ -215,15 +208,15 @@ impl History {
             self.step_checkpoint();
         }
         for snapshot in &self.snapshots {
-            assert_eq!(self.world.rows(snapshot.seq()), self.model.at(snapshot.seq()), "T3");
+            assert_eq!(self.world.rows(snapshot.seq()), self.world.model.lock().at(snapshot.seq()), "T3");
         }
         for _ in 0..3 {
             self.step_checkpoint();
         }
         let visible = self.world.registry.visible();
-        assert_eq!(self.world.rows(visible), self.model.at(visible), "T1");
+        assert_eq!(self.world.rows(visible), self.world.model.lock().at(visible), "T1");
         self.reopen();
-        assert_eq!(self.world.rows(visible), self.model.at(visible));
+        assert_eq!(self.world.rows(visible), self.world.model.lock().at(visible));
     }
 }
 

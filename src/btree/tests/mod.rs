@@ -1,4 +1,5 @@
-//! The tree against a naive model.
+//! The tree against a naive model, one thread and many.
 
 mod histories;
+mod threads;
 mod world;

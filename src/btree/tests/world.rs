@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use strandline_vfs::{Vfs, mem::MemVfs};
 
 use crate::block::{BlockSource, BlockStore, DeadList, SpaceState, data_start, drop_entry};
@@ -21,9 +22,12 @@ pub fn tiny() -> TreeOptions {
     TreeOptions { leaf_bytes: 256, fan_out: 4, fold_versions: 5, overflow_bytes: 64, piece_bytes: 100 }
 }
 
+/// The versions of one key, oldest first.
+type History = Vec<(u64, Option<Vec<u8>>)>;
+
 /// Every version of every key.
 #[derive(Clone, Default)]
-pub struct Model(BTreeMap<Vec<u8>, Vec<(u64, Option<Vec<u8>>)>>);
+pub struct Model(BTreeMap<Vec<u8>, History>);
 
 impl Model {
     pub fn write(&mut self, key: &[u8], seq: CommitSeq, value: Option<Vec<u8>>) {
@@ -31,7 +35,7 @@ impl Model {
     }
 
     pub fn at(&self, snapshot: CommitSeq) -> Rows {
-        let seen = |versions: &Vec<(u64, Option<Vec<u8>>)>| {
+        let seen = |versions: &History| {
             versions.iter().rev().find(|(seq, _)| *seq <= snapshot.0).and_then(|(_, value)| value.clone())
         };
         self.0.iter().filter_map(|(key, versions)| Some((key.clone(), seen(versions)?))).collect()
@@ -58,6 +62,13 @@ pub struct World {
     pub epoch: Arc<Epoch>,
     pub registry: Arc<TxnRegistry>,
     pub tree: Arc<Tree>,
+    pub model: Mutex<Model>,
+    pub catalog: Mutex<Catalog>,
+}
+
+/// What the newest complete checkpoint recorded.
+#[derive(Default)]
+pub struct Catalog {
     pub kept: Vec<Kept>,
     pub space: Option<SpaceState>,
 }
@@ -79,17 +90,23 @@ impl World {
             None,
             options,
         );
-        Self { vfs, options, store, cache, epoch, registry, tree, kept: Vec::new(), space: None }
+        let (model, catalog) = (Mutex::default(), Mutex::default());
+        Self { vfs, options, store, cache, epoch, registry, tree, model, catalog }
     }
 
-    /// Commits a batch in order of keys, as the database would. Callers take turns.
+    /// Commits a batch, as the database would. No two callers write the same key at once.
     pub fn commit(&self, writes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<CommitSeq> {
         let entered = self.epoch.enter();
         let batch = writes.iter().map(|(k, v)| (k.as_slice(), v.as_deref()));
         let mut prepared = self.tree.prepare(&entered, batch)?;
+        let mut model = self.model.lock();
         let seq = CommitSeq(self.registry.visible().0 + 1);
         self.tree.apply(&entered, &mut prepared, seq);
+        for (key, value) in writes {
+            model.write(key, seq, value.clone());
+        }
         self.registry.publish(seq);
+        drop(model);
         self.tree.tidy(&entered, prepared);
         Ok(seq)
     }
@@ -110,13 +127,14 @@ impl World {
     }
 
     /// Completes the checkpoint in progress as the database would: `stored` is what the tree made of it.
-    pub fn complete(&mut self, seq: CheckpointSeq, stored: Option<Option<TreeRoot>>, rows: Rows, drop: Option<usize>) {
+    pub fn complete(&self, seq: CheckpointSeq, stored: Option<Option<TreeRoot>>, rows: Rows, drop: Option<usize>) {
+        let catalog = &mut *self.catalog.lock();
         let mut space = if let Some(root) = stored {
             let settled = self.store.finish_checkpoint(seq);
-            self.kept.push(Kept { seq, root, dead: settled.dead, rows });
+            catalog.kept.push(Kept { seq, root, dead: settled.dead, rows });
             settled.state
         } else {
-            if let Some(newest) = self.kept.last() {
+            if let Some(newest) = catalog.kept.last() {
                 assert_eq!(newest.rows, rows, "an unchanged tree has unchanged rows");
             } else {
                 assert!(rows.is_empty());
@@ -125,21 +143,21 @@ impl World {
         };
         let mut freed = Vec::new();
         if let Some(drop) = drop
-            && drop + 1 < self.kept.len()
+            && drop + 1 < catalog.kept.len()
         {
-            let gone = self.kept.remove(drop);
-            let pred = drop.checked_sub(1).map(|before| self.kept[before].seq);
-            freed = drop_entry(pred, gone.dead, &mut self.kept[drop].dead);
+            let gone = catalog.kept.remove(drop);
+            let pred = drop.checked_sub(1).map(|before| catalog.kept[before].seq);
+            freed = drop_entry(pred, gone.dead, &mut catalog.kept[drop].dead);
             space.free(&freed);
         }
         self.store.retire(&freed);
         if stored.is_some() {
             self.store.complete_checkpoint(seq);
         }
-        self.space = Some(space);
+        catalog.space = Some(space);
         self.epoch.finish();
         self.store.release_pending();
-        self.check_kept();
+        self.check_kept(catalog);
     }
 
     /// Gives up on the checkpoint in progress.
@@ -150,10 +168,10 @@ impl World {
     }
 
     /// Covers: B2, B5, C1. Every kept checkpoint reads as it should, and every byte is accounted for.
-    pub fn check_kept(&self) {
-        let Some(space) = &self.space else { return };
+    fn check_kept(&self, catalog: &Catalog) {
+        let Some(space) = &catalog.space else { return };
         let source: Arc<dyn BlockSource> = Arc::clone(&self.store) as _;
-        for (i, kept) in self.kept.iter().enumerate() {
+        for (i, kept) in catalog.kept.iter().enumerate() {
             let reader = TreeReader::open(Arc::clone(&source), kept.root);
             let mut cursor = reader.scan(std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
             let mut rows = Rows::new();
@@ -168,15 +186,15 @@ impl World {
                 Ok(Descend::Yes)
             });
             walked.unwrap();
-            if i + 1 == self.kept.len() {
-                self.check_partition(used, space);
+            if i + 1 == catalog.kept.len() {
+                self.check_partition(used, space, &catalog.kept);
             }
         }
     }
 
-    fn check_partition(&self, mut ranges: Vec<Extent>, space: &SpaceState) {
+    fn check_partition(&self, mut ranges: Vec<Extent>, space: &SpaceState, kept: &[Kept]) {
         ranges.extend_from_slice(&space.available);
-        ranges.extend(self.kept.iter().flat_map(|kept| kept.dead.entries()).map(|dead| dead.extent));
+        ranges.extend(kept.iter().flat_map(|kept| kept.dead.entries()).map(|dead| dead.extent));
         ranges.sort_by_key(|range| range.offset);
         let mut at = data_start(UNIT);
         for range in ranges {
@@ -186,12 +204,13 @@ impl World {
         assert_eq!(at, space.size.max(data_start(UNIT)), "B2: the end of the file");
     }
 
-    /// Forgets all that is in memory and opens the newest checkpoint. Returns what it holds.
-    pub fn reopen(&mut self) -> Rows {
+    /// Forgets all that is in memory and opens the newest checkpoint.
+    pub fn reopen(&mut self) {
         let live = self.epoch.live().next_major();
-        let newest = self.kept.last();
+        let catalog = self.catalog.get_mut();
+        let newest = catalog.kept.last();
         let (root, rows) = newest.map_or((None, Rows::new()), |kept| (kept.root, kept.rows.clone()));
-        self.store = store(&self.vfs, self.space.clone(), live);
+        self.store = store(&self.vfs, catalog.space.clone(), live);
         self.cache = Cache::new(self.cache.target());
         self.epoch = Arc::new(Epoch::new(live));
         self.registry = Arc::new(TxnRegistry::new(self.registry.visible()));
@@ -204,7 +223,10 @@ impl World {
             root,
             self.options,
         );
-        rows
+        *self.model.get_mut() = Model::default();
+        for (key, value) in rows {
+            self.model.get_mut().write(&key, self.registry.visible(), Some(value));
+        }
     }
 }
 
