@@ -84,7 +84,11 @@ impl<'db> Transaction<'db> {
     /// # Errors
     /// As [`Transaction::get`].
     pub fn contains(&self, table: &Table, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.get(table, key)?.is_some())
+        let (key, open) = (key.as_ref(), table.open(self.core)?);
+        match self.writes.get(table.id(), key) {
+            Some(own) => Ok(own.is_some()),
+            None => open.tree.contains(self.at, key),
+        }
     }
 
     /// Sets the value of a key, whether it had one or not.
