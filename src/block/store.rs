@@ -339,18 +339,48 @@ impl BlockStore {
     /// `Io`, and from then on `Poisoned` (V5).
     #[must_use = "the directory may have to be synced"]
     pub fn sync(&self) -> Result<bool> {
-        self.check_poison()?;
-        let covered = self.written.load(Ordering::Acquire);
-        if covered != self.synced.load(Ordering::Acquire) {
-            let file = self.file_to_write()?;
-            if let Err(e) = file.sync_data() {
-                self.poisoned.store(true, Ordering::SeqCst);
-                return Err(Error::io(e, "sync", &self.path));
+        Self::sync_all(&[self])
+    }
+
+    /// Syncs many files of one file system, as [`BlockStore::sync`] syncs each, in one call where several need it, so that
+    /// the system can share what their syncs have in common. True when any file is new.
+    ///
+    /// # Errors
+    /// `Io` for the first file that failed; each that did is `Poisoned` from then on (V5).
+    #[must_use = "the directory may have to be synced"]
+    pub fn sync_all(stores: &[&Self]) -> Result<bool> {
+        let mut waiting = Vec::new();
+        let mut files = Vec::new();
+        for store in stores {
+            store.check_poison()?;
+            let covered = store.written.load(Ordering::Acquire);
+            if covered != store.synced.load(Ordering::Acquire) {
+                files.push(store.file_to_write()?);
+                waiting.push((store, covered));
             }
-            self.count.syncs.fetch_add(1, Ordering::Relaxed);
-            self.synced.fetch_max(covered, Ordering::AcqRel);
         }
-        Ok(std::mem::take(&mut self.handle.write().unnamed))
+        let results = match (&waiting[..], &files[..]) {
+            ([], _) => Vec::new(),
+            (_, [file]) => vec![file.sync_data()],
+            ([(store, _), ..], files) => store.vfs.sync_files(files),
+        };
+        let mut failed = None;
+        for ((store, covered), result) in waiting.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    store.count.syncs.fetch_add(1, Ordering::Relaxed);
+                    store.synced.fetch_max(covered, Ordering::AcqRel);
+                }
+                Err(e) => {
+                    store.poisoned.store(true, Ordering::SeqCst);
+                    failed.get_or_insert_with(|| Error::io(e, "sync", &store.path));
+                }
+            }
+        }
+        match failed {
+            Some(e) => Err(e),
+            None => Ok(stores.iter().fold(false, |new, store| new | std::mem::take(&mut store.handle.write().unnamed))),
+        }
     }
 
     /// True when something was written since the last sync.

@@ -37,7 +37,7 @@ use parking_lot::Mutex;
 pub use choice::{CheckpointOptions, Dropped, check_name};
 pub use pins::{Pin, PinKind, Pins};
 
-use crate::block::drop_entry;
+use crate::block::{BlockStore, drop_entry};
 use crate::catalog::{Catalog, Change, CheckpointRecord, Recording, Row, TableEntry, TableSlot, TableState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Clock;
@@ -212,10 +212,8 @@ impl Checkpointer {
 
     /// Step 5.
     fn sync(&self, rows: &[Row]) -> Result<()> {
-        let mut created = false;
-        for row in rows {
-            created |= row.store.sync()?;
-        }
+        let stores: Vec<&BlockStore> = rows.iter().map(|row| &*row.store).collect();
+        let created = BlockStore::sync_all(&stores)?;
         if created {
             let ctx = self.catalog.context();
             ctx.vfs.sync_dir(ctx.home()).map_err(|e| Error::io(e, "sync the directory", ctx.home()))?;

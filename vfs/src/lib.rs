@@ -308,4 +308,10 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// # Errors
     /// `WouldBlock` when another handle, of this process or another, holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+
+    /// Syncs several files as [`File::sync_data`] syncs each; the results in the order of the files. A system that makes
+    /// syncs of different files cheaper when they come together (one commit of a journal for many) does that here.
+    fn sync_files(&self, files: &[Arc<dyn File>]) -> Vec<io::Result<()>> {
+        files.iter().map(|file| file.sync_data()).collect()
+    }
 }

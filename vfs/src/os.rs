@@ -125,7 +125,25 @@ impl Vfs for OsVfs {
             Err(fs::TryLockError::Error(e)) => Err(e),
         }
     }
+
+    /// Journalling file systems commit once for all syncs that wait at the same time, so the files are synced from a few
+    /// threads at once: for thousands of small files that is several times faster than one after the other.
+    fn sync_files(&self, files: &[Arc<dyn File>]) -> Vec<io::Result<()>> {
+        if files.len() < 2 {
+            return files.iter().map(|file| file.sync_data()).collect();
+        }
+        let share = files.len().div_ceil(SYNC_THREADS);
+        std::thread::scope(|scope| {
+            let sync = |part: &[Arc<dyn File>]| part.iter().map(|file| file.sync_data()).collect::<Vec<_>>();
+            let work: Vec<_> = files.chunks(share).map(|part| (part.len(), scope.spawn(move || sync(part)))).collect();
+            let lost = |n: usize| (0..n).map(|_| Err(io::Error::other("the syncing thread died"))).collect();
+            work.into_iter().flat_map(|(n, part)| part.join().unwrap_or_else(|_| lost(n))).collect()
+        })
+    }
 }
+
+/// How many syncs wait at the same time, at most.
+const SYNC_THREADS: usize = 16;
 
 fn kind_of(file_type: fs::FileType) -> FileKind {
     if file_type.is_file() {
