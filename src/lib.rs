@@ -40,13 +40,15 @@ pub mod sync;
 pub mod txn;
 mod types;
 
-pub use backup::{BackupItem, BackupReport, CopyOptions, RestoreOptions};
+pub use backup::{BackupItem, BackupReport, CopyOptions, CopyReport, RestoreOptions, VerifyCopyOptions};
 pub use checkpoint::{CheckpointOptions, CheckpointReport, Dropped, PinKind};
 pub use db::{
     Backup, BackupOptions, CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, CheckpointInfo, CheckpointRef, Cursor, Database, Near,
     Options, Range, Recovery, Row, Table, TableInfo, TableOptions, Transaction, View, Workers, check_table_name,
+    restore, restore_stream, verify_copy,
 };
 pub use error::{Error, ErrorKind, Location, Result};
+pub use maintenance::{Finding, OnDamage, Severity, VerifyOptions, VerifyReport};
 pub use options::{Contract, Settings};
 pub use page::Value;
 pub use progress::{OnProgress, Progress};

@@ -22,7 +22,7 @@ use crate::types::{CheckpointSeq, Lineage, TableId};
 /// An open database. Any number of threads may share it; one process owns its directory.
 #[derive(Debug)]
 pub struct Database {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 

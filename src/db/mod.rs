@@ -18,6 +18,7 @@ mod options;
 mod stats;
 mod table;
 mod transaction;
+mod verify;
 mod view;
 mod workers;
 
@@ -27,4 +28,5 @@ pub use database::{CheckpointInfo, Database};
 pub use options::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Options, Recovery, Workers};
 pub use table::{Table, TableInfo, TableOptions, check_table_name};
 pub use transaction::Transaction;
+pub use verify::{restore, restore_stream, verify_copy};
 pub use view::{CheckpointRef, View};

@@ -27,6 +27,21 @@ pub struct VerifyOptions {
     pub strict: bool,
 }
 
+impl VerifyOptions {
+    /// All tables, one finding for each.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only these tables, and the catalog.
+    #[must_use]
+    pub fn tables<S: Into<String>>(mut self, tables: impl IntoIterator<Item = S>) -> Self {
+        self.tables = tables.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
 /// Verifies the catalog and the tables of a home as one checkpoint holds them, and the root record.
 ///
 /// # Errors
