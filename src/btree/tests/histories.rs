@@ -1,10 +1,14 @@
 //! Random histories, one thread: puts, deletes, snapshots, evictions, checkpoints that overlap commits, dropped and
-//! abandoned checkpoints, reopening.
+//! abandoned checkpoints, failing reads and full devices, reopening.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use std::io::ErrorKind;
+
 use quickcheck::{Arbitrary, Gen, QuickCheck};
+use strandline_vfs::Call;
+use strandline_vfs::fault::Fault;
 
 use crate::txn::SnapshotGuard;
 use crate::types::{CheckpointSeq, CommitSeq};
@@ -24,6 +28,8 @@ enum Op {
     Checkpoint,
     Abandon,
     Drop(u8),
+    /// Soon some reads, or writes, fail.
+    Fail(bool, u8, u8),
     Reopen,
 }
 
@@ -41,7 +47,8 @@ impl Arbitrary for Op {
             166..=190 => Self::Look(u8::arbitrary(g), u16::arbitrary(g), u16::arbitrary(g)),
             191..=235 => Self::Checkpoint,
             236..=240 => Self::Abandon,
-            241..=248 => Self::Drop(u8::arbitrary(g)),
+            241..=246 => Self::Drop(u8::arbitrary(g)),
+            247..=252 => Self::Fail(bool::arbitrary(g), u8::arbitrary(g), u8::arbitrary(g)),
             _ => Self::Reopen,
         }
     }
@@ -96,7 +103,9 @@ impl History {
     }
 
     fn commit(&mut self, writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>) {
-        self.world.commit(&writes).unwrap();
+        if let Err(e) = self.world.commit(&writes) {
+            assert_eq!(e.kind(), crate::ErrorKind::Io);
+        }
     }
 
     fn run(&mut self, op: &Op) {
@@ -122,6 +131,11 @@ impl History {
                 }
             }
             Op::Drop(n) => self.drop = Some(usize::from(*n) % 4),
+            Op::Fail(reads, after, times) => {
+                let fault =
+                    if *reads { Fault::on(Call::Read) } else { Fault::on(Call::Write).error(ErrorKind::StorageFull) };
+                self.world.faults.inject(fault.after(u64::from(*after) % 30).times(u64::from(*times) % 10 + 1));
+            }
             Op::Reopen => self.reopen(),
         }
     }
@@ -133,10 +147,14 @@ impl History {
                 let (seq, snapshot) = world.epoch.begin(|| world.registry.visible());
                 Some(Running::Begun(seq, snapshot))
             }
-            Some(Running::Begun(seq, snapshot)) => {
-                let stored = world.tree.checkpoint(seq, snapshot).unwrap();
-                Some(Running::Stored(seq, snapshot, stored))
-            }
+            Some(Running::Begun(seq, snapshot)) => match world.tree.checkpoint(seq, snapshot) {
+                Ok(stored) => Some(Running::Stored(seq, snapshot, stored)),
+                Err(e) => {
+                    assert_eq!(e.kind(), crate::ErrorKind::Io);
+                    world.abandon(seq);
+                    None
+                }
+            },
             Some(Running::Stored(seq, snapshot, stored)) => {
                 let rows = world.model.lock().at(snapshot);
                 let drop = self.drop.take().or((world.catalog.lock().kept.len() > 4).then_some(0));
@@ -153,6 +171,7 @@ impl History {
     }
 
     fn look(&self, n: u8, a: &[u8], b: &[u8]) {
+        self.world.faults.heal();
         let newest = self.world.snapshot();
         let snapshot = match self.snapshots.len() {
             0 => newest.seq(),
@@ -204,6 +223,7 @@ impl History {
     }
 
     fn finish(&mut self) {
+        self.world.faults.heal();
         while self.running.is_some() {
             self.step_checkpoint();
         }

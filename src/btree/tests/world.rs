@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use strandline_vfs::{Vfs, mem::MemVfs};
+use strandline_vfs::{Vfs, fault::FaultVfs, mem::MemVfs};
 
 use crate::block::{BlockSource, BlockStore, DeadList, SpaceState, data_start, drop_entry};
 use crate::btree::{Descend, Tree, TreeOptions, TreeReader, TreeRoot};
@@ -56,6 +56,7 @@ pub struct Kept {
 
 pub struct World {
     pub vfs: Arc<dyn Vfs>,
+    pub faults: FaultVfs,
     pub options: TreeOptions,
     pub store: Arc<BlockStore>,
     pub cache: Arc<Cache>,
@@ -75,7 +76,8 @@ pub struct Catalog {
 
 impl World {
     pub fn new(options: TreeOptions, cache: usize) -> Self {
-        let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+        let faults = FaultVfs::new(Arc::new(MemVfs::new()));
+        let vfs: Arc<dyn Vfs> = Arc::new(faults.clone());
         vfs.create_dir(Path::new("home")).unwrap();
         let live = CheckpointSeq::major(1);
         let (cache, epoch) = (Cache::new(cache), Arc::new(Epoch::new(live)));
@@ -91,7 +93,7 @@ impl World {
             options,
         );
         let (model, catalog) = (Mutex::default(), Mutex::default());
-        Self { vfs, options, store, cache, epoch, registry, tree, model, catalog }
+        Self { vfs, faults, options, store, cache, epoch, registry, tree, model, catalog }
     }
 
     /// Commits a batch, as the database would. No two callers write the same key at once.
@@ -128,6 +130,7 @@ impl World {
 
     /// Completes the checkpoint in progress as the database would: `stored` is what the tree made of it.
     pub fn complete(&self, seq: CheckpointSeq, stored: Option<Option<TreeRoot>>, rows: Rows, drop: Option<usize>) {
+        self.faults.heal();
         let catalog = &mut *self.catalog.lock();
         let mut space = if let Some(root) = stored {
             let settled = self.store.finish_checkpoint(seq);
@@ -206,6 +209,7 @@ impl World {
 
     /// Forgets all that is in memory and opens the newest checkpoint.
     pub fn reopen(&mut self) {
+        self.faults.heal();
         let live = self.epoch.live().next_major();
         let catalog = self.catalog.get_mut();
         let newest = catalog.kept.last();
