@@ -1,0 +1,12 @@
+//! The `strandline` command as a user meets it: every command, bad input, exit codes, and trade with WiredTiger's `wt`.
+
+#![cfg(feature = "cli")]
+
+mod copies;
+mod dump;
+mod interop;
+mod load;
+mod rows;
+mod shell;
+mod tables;
+mod usage;
