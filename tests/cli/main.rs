@@ -6,6 +6,7 @@ mod copies;
 mod dump;
 mod interop;
 mod load;
+mod process;
 mod rows;
 mod shell;
 mod tables;
