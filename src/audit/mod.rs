@@ -25,7 +25,7 @@ use strandline_vfs::{OpenOptions, Vfs};
 pub use findings::{Finding, Findings, Halt, OnDamage, Severity, Step};
 use walk::Walker;
 
-use crate::block::{BlockSource, BlockStore, Dead, FILE_HEADER, FileHeader};
+use crate::block::{BlockSource, BlockStore, Dead, FILE_HEADER, FileHeader, data_start};
 use crate::catalog::{CatalogKey, CheckpointEntry, CheckpointRecord, Lists, TableEntry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Meter;
@@ -180,7 +180,10 @@ impl Audit<'_> {
 
     fn table(&mut self, name: &str, entry: &TableEntry, meter: &mut Meter<'_, '_>) -> Step {
         self.report.tables += 1;
-        let Some(space) = &entry.space else { return Ok(()) };
+        // A table without a single block has no file, or one that nobody looks at.
+        let Some(space) = entry.space.as_ref().filter(|s| s.size > data_start(self.subject.unit)) else {
+            return Ok(());
+        };
         let object = format!("table:{name}");
         let target = self.target(&object, entry.id, space.size);
         let subject = self.subject;

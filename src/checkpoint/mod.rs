@@ -96,7 +96,7 @@ impl Checkpointer {
         // Refuse early what would be refused in the end; pins may still come, so the choice is made again in step 4.
         options.resolve(&self.catalog.checkpoints(), &self.pins)?;
         let newest = self.catalog.newest();
-        if options.may_skip() && newest.seq != CheckpointSeq::ZERO && !self.is_due() {
+        if options.may_skip() && newest.seq >= CheckpointSeq::major(1) && !self.is_due() {
             return Ok(CheckpointReport { seq: newest.seq, taken: false, dropped: Vec::new(), tables: 0 });
         }
         let ctx = self.catalog.context();
