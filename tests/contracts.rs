@@ -294,3 +294,68 @@ fn restoring_and_opening_a_copy() {
     syncs 5, 16384 bytes in 4 writes, 24884 bytes in 6 reads
     ");
 }
+
+#[test]
+fn an_increment_taken_and_applied() {
+    let trace = traced();
+    let db = filled(&trace);
+    let full = db.backup(BackupOptions::new()).unwrap();
+    full.copy_to("/copy", go_on).unwrap();
+    let origin = full.origin();
+    full.finish().unwrap();
+    put(&db, "a", 1);
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let mut opened = None;
+    let since = BackupOptions::new().incremental_from(origin);
+    insta::assert_snapshot!(contract(&trace, || opened = Some(db.backup(since).unwrap())), @r"
+    write       db/Strandline.root.new 0+4096
+    sync_data   db/Strandline.root.new
+    write       db/Strandline.root.new 65536+4096
+    sync_data   db/Strandline.root.new
+    syncs 2, 8192 bytes in 2 writes, 16384 bytes in 4 reads
+    ");
+    let open = opened.unwrap();
+    insta::assert_snapshot!(contract(&trace, || open.copy_to("/inc", go_on).unwrap()), @r"
+    create_dir  inc
+    sync_dir    .
+    create      inc/Strandline.catalog.copy
+    write       inc/Strandline.catalog.copy 0+20480
+    create      inc/table-00000001.sl.copy
+    write       inc/table-00000001.sl.copy 0+12288
+    sync_all    inc/Strandline.catalog.copy
+    sync_all    inc/table-00000001.sl.copy
+    rename      inc/Strandline.catalog.copy -> inc/Strandline.catalog
+    rename      inc/table-00000001.sl.copy -> inc/table-00000001.sl
+    sync_dir    inc
+    create      inc/Strandline.manifest.copy
+    set_len     inc/Strandline.manifest.copy 0
+    write       inc/Strandline.manifest.copy 0+4269
+    sync_all    inc/Strandline.manifest.copy
+    rename      inc/Strandline.manifest.copy -> inc/Strandline.manifest
+    sync_dir    inc
+    syncs 6, 37037 bytes in 3 writes, 32768 bytes in 2 reads
+    ");
+    open.finish().unwrap();
+    let (inc, copy) = (Path::new("/inc"), Path::new("/copy"));
+    insta::assert_snapshot!(contract(&trace, || backup::apply(&trace, inc, copy, &mut go_on).unwrap()), @r"
+    rename      copy/Strandline.manifest -> copy/Strandline.manifest.base
+    sync_dir    copy
+    create      copy/Strandline.catalog.copy
+    set_len     copy/Strandline.catalog.copy 0
+    write       copy/Strandline.catalog.copy 0+20480
+    sync_all    copy/Strandline.catalog.copy
+    rename      copy/Strandline.catalog.copy -> copy/Strandline.catalog
+    write       copy/table-00000001.sl 20480+12288
+    sync_all    copy/table-00000001.sl
+    sync_dir    copy
+    create      copy/Strandline.manifest.copy
+    set_len     copy/Strandline.manifest.copy 0
+    write       copy/Strandline.manifest.copy 0+4251
+    sync_all    copy/Strandline.manifest.copy
+    rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
+    sync_dir    copy
+    remove_file copy/Strandline.manifest.base
+    sync_dir    copy
+    syncs 7, 37019 bytes in 3 writes, 127303 bytes in 8 reads
+    ");
+}

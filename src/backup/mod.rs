@@ -10,6 +10,8 @@
 //! run     plan               ->  a sink: a directory, a stream; piece checksums on the way; the manifest last
 //! verify  a copy             ->  presence, sizes, pieces, then every block that the manifest's root reaches
 //! restore a copy, a stream   ->  a fresh directory, by the same engine, verified
+//! since   plan, origin       ->  the plan of an increment: what was born after the origin
+//! apply   increment, copy    ->  the copy rolled forward
 //! ```
 //!
 //! The pin itself, its place in the root record, and the guard that the caller holds are not here: this room is handed a
@@ -20,8 +22,11 @@
 //! - **K6** A wrong, incomplete, damaged or opened copy is refused by name before it is changed.
 //! - **K7** A run that does not come to its end leaves no manifest, and takes back what it wrote when it can.
 
+mod apply;
+mod changes;
 mod copy;
 mod directory;
+mod increment;
 mod plan;
 mod restore;
 mod stream;
@@ -30,8 +35,10 @@ mod verify;
 pub use crate::audit::{Finding, OnDamage, Severity};
 pub use crate::manifest::{Content, CopyKind, Manifest, ManifestFile, ManifestTable};
 pub use crate::progress::{OnProgress, Progress};
+pub use apply::{ApplyReport, apply};
 pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
 pub use directory::DirectorySink;
+pub use increment::{FilesAt, check_origin, increment};
 pub use plan::{BackupItem, ItemKind, Plan, PlanHead, PlanTable};
 pub use restore::{RestoreOptions, restore, restore_stream};
 pub use stream::{Event, StreamSink, StreamSource};

@@ -8,9 +8,11 @@ use strandline_vfs::Vfs;
 
 use super::core::Core;
 use crate::backup::{
-    BackupItem, BackupReport, CopyOptions, OnProgress, Plan, PlanHead, PlanTable, Progress, copy_to, stream_to,
+    BackupItem, BackupReport, CopyOptions, FilesAt, OnProgress, Plan, PlanHead, PlanTable, Progress, check_origin,
+    copy_to, increment, stream_to,
 };
-use crate::catalog::{CheckpointRecord, PinnedRoot, RootRecord};
+use crate::block::data_start;
+use crate::catalog::{CheckpointRecord, PinnedRoot, RootRecord, TableEntry};
 use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -23,12 +25,15 @@ use crate::types::{CheckpointSeq, Origin};
 /// # use strandline::BackupOptions;
 /// let now = BackupOptions::new().fresh_checkpoint(true);
 /// let june = BackupOptions::new().checkpoint("June01").tables(["people"]);
+/// let rest = |last| BackupOptions::new().incremental_from(last);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupOptions {
     checkpoint: Option<String>,
     fresh_checkpoint: bool,
     tables: Vec<String>,
+    since: Option<Origin>,
+    gap: u64,
 }
 
 impl BackupOptions {
@@ -58,6 +63,23 @@ impl BackupOptions {
         self.tables = tables.into_iter().map(Into::into).collect();
         self
     }
+
+    /// Copies only what changed since `origin`: the [`Backup::origin`] of an earlier backup of this database, full or
+    /// incremental. Nothing has to be prepared for that, and any origin serves again and again. What is copied goes into a
+    /// directory of its own, for [`crate::backup::apply`].
+    #[must_use]
+    pub const fn incremental_from(mut self, origin: Origin) -> Self {
+        self.since = Some(origin);
+        self
+    }
+
+    /// In an increment, carries gaps of up to that many bytes between changed blocks along, so that there are fewer ranges;
+    /// 0, the default, copies changed blocks only.
+    #[must_use]
+    pub const fn merge_gaps(mut self, bytes: u64) -> Self {
+        self.gap = bytes;
+        self
+    }
 }
 
 /// An open backup: one checkpoint stays as it is, and so does every file that existed when the backup was opened, until
@@ -83,7 +105,10 @@ impl<'db> Backup<'db> {
             }
             core.checkpointer.take(&CheckpointOptions::new())?;
         }
-        let _decided = core.checkpointer.pins().decide();
+        if options.since.is_some() && !options.tables.is_empty() {
+            return Err(Error::invalid("an increment is of all tables").remedy("leave out the tables, or the origin"));
+        }
+        let decided = core.checkpointer.pins().decide();
         let newest = core.catalog.newest();
         let record = match options.checkpoint.as_deref() {
             None => newest.clone(),
@@ -92,6 +117,9 @@ impl<'db> Backup<'db> {
                     .remedy("list the checkpoints to see their names")
             })?,
         };
+        if let Some(origin) = options.since {
+            check_origin(&core.catalog.root(), record.seq, origin)?;
+        }
         if !core.checkpointer.pins().open_backup(record.seq, newest.seq) {
             return Err(Error::new(ErrorKind::Busy, "another backup is open").remedy("end it first"));
         }
@@ -103,7 +131,28 @@ impl<'db> Backup<'db> {
         if core.ctx.settings.contract == Contract::Pinned {
             core.catalog.set_pin(Some(PinnedRoot { backup: id, record: newest }))?;
         }
+        // What follows reads, for as long as it takes; nobody needs to wait for it any more.
+        drop(decided);
+        if let Some(origin) = options.since {
+            backup.plan = backup.since(origin, options.gap)?;
+        }
         Ok(backup)
+    }
+
+    /// The plan, less what a copy of `origin` has.
+    fn since(&self, origin: Origin, gap: u64) -> Result<Plan> {
+        let ctx = &self.core.ctx;
+        let (tables, older) = self.core.catalog.read_at(&self.record)?;
+        let tables: Vec<TableEntry> = tables.into_values().collect();
+        let at = FilesAt {
+            vfs: &ctx.vfs,
+            home: ctx.home(),
+            unit: ctx.settings.unit,
+            record: &self.record,
+            older: &older,
+            tables: &tables,
+        };
+        increment(self.plan.clone(), &at, origin, gap)
     }
 
     fn make_plan(&self, backup: u64, only: &[String]) -> Result<Plan> {
@@ -119,11 +168,10 @@ impl<'db> Backup<'db> {
             checkpoints: older.iter().map(|c| c.record.seq).collect(),
             catalog_size: self.record.lists.map(|_| self.record.catalog_bytes),
         };
-        let tables = tables.into_iter().map(|(name, entry)| PlanTable {
-            name,
-            id: entry.id,
-            size: entry.newest().map(|s| s.size).filter(|s| *s > 0),
-        });
+        // A file with nothing but its header need not exist, neither here nor in the copy.
+        let empty = data_start(self.core.ctx.settings.unit);
+        let size = |entry: TableEntry| entry.space.map(|s| s.size).filter(|size| *size > empty);
+        let tables = tables.into_iter().map(|(name, entry)| PlanTable { name, id: entry.id, size: size(entry) });
         Plan::new(self.core.ctx.home(), head, tables.collect(), only)
     }
 

@@ -263,6 +263,7 @@ fn open_with_manifest(request: &Request, manifest: Manifest) -> Result<Opened> {
 }
 
 fn open_copy(request: &Request, manifest: Manifest) -> Result<Opened> {
+    manifest.check_opens()?;
     if !request.tolerate_damage {
         manifest.check_present(&*request.vfs, &request.home)?;
     }

@@ -1,0 +1,295 @@
+//! Rolling a copy forward by an increment.
+//!
+//! While ranges are being written, the copy is neither what it was nor what it will be: a new block may stand where the old
+//! state had one. So the copy has no manifest in that time; the old one waits under another name, from which a run that
+//! was interrupted takes up the work. Everything that can be refused is refused before the first change:
+//!
+//! ```text
+//! 1  the manifests fit each other, the increment is whole, its pieces have their checksums
+//! 2  Strandline.manifest -> Strandline.manifest.base, directory synced     no manifest: nothing opens the copy
+//! 3  whole files written beside their place, synced, renamed; ranges written in place, synced; directory synced
+//! 4  the new manifest written, synced, renamed, directory synced           the copy is what it will be
+//! 5  the old manifest removed, and the files that went; directory synced
+//! ```
+//!
+//! Writing the same bytes to the same places again changes nothing, so every step may be repeated.
+//!
+//! - **K4** The base and its increments in order equal a full copy at the same point, in every reachable block.
+//! - **K6** A wrong, incomplete, damaged or opened copy is refused by name before it is changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strandline_vfs::{File, OpenOptions, Vfs};
+
+use super::increment::check_origin;
+use crate::catalog::RootRecord;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{
+    BASE_FILE, COPY_SUFFIX, Content, CopyKind, MANIFEST_FILE, Manifest, ManifestFile, PIECE, ROOT_FILE, piece_checksum,
+    read_zero_filled,
+};
+use crate::progress::{Meter, OnProgress};
+use crate::types::{Extent, Origin};
+
+/// What applying an increment has done.
+#[derive(Clone, Debug)]
+pub struct ApplyReport {
+    /// Bytes written into the copy; 0 when it was there already.
+    pub bytes: u64,
+    /// Files that are not part of the copy any more.
+    pub removed: Vec<String>,
+    /// The manifest that the copy has now.
+    pub manifest: Manifest,
+}
+
+/// Rolls the copy in `copy` forward by the increment in `increment`. May be repeated after any interruption, and after
+/// success, when it does nothing.
+///
+/// # Errors
+/// `WrongBase` when the increment does not fit the copy, or when the copy was opened as a database; `Corrupt` when either
+/// is damaged or not whole; `NotFound` when one has no manifest; `Cancelled`; `Io`. What is refused is refused before the
+/// copy is changed; after `Cancelled` and `Io` the call must be repeated before the copy can be used.
+pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProgress<'_>) -> Result<ApplyReport> {
+    let new = Manifest::load(vfs, increment)?;
+    let base = Base::find(vfs, copy)?;
+    base.check_fits(&new, copy)?;
+    if !base.set_aside && base.manifest.origin() == new.origin() {
+        let manifest = base.manifest;
+        clean_up(vfs, copy, &manifest)?;
+        return Ok(ApplyReport { bytes: 0, removed: manifest.removed.clone(), manifest });
+    }
+    if !base.set_aside {
+        base.manifest.check_present(vfs, copy)?;
+    }
+    new.check_present(vfs, increment)?;
+    let mut work = Work {
+        vfs,
+        increment,
+        copy,
+        meter: Meter::new(new.bytes().saturating_mul(2), new.files.len(), progress),
+        sums: base.manifest.sealed,
+        buf: vec![0; PIECE],
+    };
+    work.check_pieces(&new)?;
+    base.put_aside(vfs, copy)?;
+    let manifest = work.roll_forward(&new, &base.manifest)?;
+    clean_up(vfs, copy, &manifest)?;
+    Ok(ApplyReport { bytes: new.bytes(), removed: manifest.removed.clone(), manifest })
+}
+
+/// The copy as it is found.
+struct Base {
+    manifest: Manifest,
+    /// An earlier run has begun to change the copy.
+    set_aside: bool,
+}
+
+impl Base {
+    fn find(vfs: &dyn Vfs, copy: &Path) -> Result<Self> {
+        let root = copy.join(ROOT_FILE);
+        if vfs.metadata(&root).map_err(|e| Error::io(e, "look for a root record", &root))?.is_some() {
+            return Err(Error::new(ErrorKind::WrongBase, "the copy was opened as a database and has its own history")
+                .at(&root, None)
+                .remedy("apply increments to a copy that was never opened for writing"));
+        }
+        match Manifest::load(vfs, copy) {
+            Ok(manifest) => Ok(Self { manifest, set_aside: false }),
+            Err(e) if e.kind() == ErrorKind::NotFound => match Manifest::load_file(vfs, &copy.join(BASE_FILE)) {
+                Ok(manifest) => Ok(Self { manifest, set_aside: true }),
+                Err(_) => Err(e),
+            },
+            Err(e) => Err(e),
+        }
+    }
+
+    /// K6: the increment starts from a state that the copy has passed, and ends in one that it has not left behind.
+    fn check_fits(&self, new: &Manifest, copy: &Path) -> Result<()> {
+        let wrong = |what: String| {
+            Error::new(ErrorKind::WrongBase, what)
+                .at(&copy.join(MANIFEST_FILE), None)
+                .remedy("apply the increments in the order in which they were taken, or take a full backup")
+        };
+        let CopyKind::Increment(since) = new.kind else {
+            return Err(wrong(format!("what shall be applied is no increment but a {} copy", new.kind)));
+        };
+        let base = &self.manifest;
+        if base.kind != CopyKind::Full {
+            return Err(wrong(format!("an increment rolls a full copy forward, and this one is: {}", base.kind)));
+        }
+        let passed = |by: &Manifest, origin: Origin| -> Result<()> {
+            check_origin(&RootRecord::decode(&by.root, 0)?, by.sequence, origin)
+        };
+        passed(base, since)
+            .map_err(|e| wrong(format!("the copy is of {}, before {since}: {}", base.origin(), e.message())))?;
+        passed(new, base.origin()).map_err(|e| {
+            wrong(format!("the increment ends at {}, the copy is of {}: {}", new.origin(), base.origin(), e.message()))
+        })?;
+        let missing =
+            new.files.iter().find(|f| f.content != Content::Whole && !base.files.iter().any(|b| b.name == f.name));
+        match missing {
+            Some(f) => Err(wrong(format!("the increment has not all of {}, and the copy has nothing of it", f.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the manifest away from the copy, durably.
+    fn put_aside(&self, vfs: &dyn Vfs, copy: &Path) -> Result<()> {
+        if self.set_aside {
+            return Ok(());
+        }
+        let path = Manifest::path(copy);
+        vfs.rename(&path, &copy.join(BASE_FILE)).map_err(|e| Error::io(e, "put the manifest aside", &path))?;
+        sync_dir(vfs, copy)
+    }
+}
+
+struct Work<'a, 'b, 'c> {
+    vfs: &'a dyn Vfs,
+    increment: &'a Path,
+    copy: &'a Path,
+    meter: Meter<'b, 'c>,
+    /// The copy is sealed, and shall be afterwards.
+    sums: bool,
+    buf: Vec<u8>,
+}
+
+impl Work<'_, '_, '_> {
+    /// Compares the pieces of a sealed increment with its manifest.
+    fn check_pieces(&mut self, new: &Manifest) -> Result<()> {
+        for file in new.files.iter().filter(|f| f.is_stored() && new.sealed) {
+            let path = self.increment.join(&file.name);
+            let handle = self.open(&path, OpenOptions::read())?;
+            for (i, crc) in file.pieces.iter().enumerate() {
+                let sum = piece_checksum(&*handle, &path, file.stored(), i)?;
+                if sum != *crc {
+                    return Err(Error::corrupt("the bytes do not have the checksum that the manifest says")
+                        .at(&path, Some((i * PIECE) as u64))
+                        .remedy("take the increment again"));
+                }
+                self.meter.advance(&file.name, piece_len(file.stored(), i))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps 3 and 4. Returns the manifest that the copy has then.
+    fn roll_forward(&mut self, new: &Manifest, base: &Manifest) -> Result<Manifest> {
+        let mut manifest = new.clone();
+        manifest.kind = CopyKind::Full;
+        manifest.sealed = self.sums;
+        for file in &mut manifest.files {
+            let old = base.files.iter().find(|f| f.name == file.name);
+            *file = self.file(file, old)?;
+            self.meter.finish_file(&file.name)?;
+        }
+        sync_dir(self.vfs, self.copy)?;
+        let stays = |name: &String| new.files.iter().any(|f| f.name == *name);
+        let gone = base.files.iter().map(|f| &f.name).chain(&base.removed).chain(&new.removed);
+        manifest.removed = gone.filter(|name| !stays(name)).cloned().collect();
+        manifest.removed.sort_unstable();
+        manifest.removed.dedup();
+        manifest.store(self.vfs, self.copy)?;
+        Ok(manifest)
+    }
+
+    /// Brings one file of the copy to its new state and returns its entry in the new manifest.
+    fn file(&mut self, new: &ManifestFile, old: Option<&ManifestFile>) -> Result<ManifestFile> {
+        let path = self.copy.join(&new.name);
+        match &new.content {
+            Content::Unchanged => {}
+            Content::Whole => self.replace(new, &path)?,
+            Content::Ranges(ranges) => self.patch(new, ranges, &path)?,
+        }
+        let mut out = ManifestFile { content: Content::Whole, pieces: Vec::new(), ..new.clone() };
+        if self.sums {
+            let old = old.filter(|_| new.content != Content::Whole);
+            out.pieces = self.pieces(new, old, &path)?;
+        }
+        Ok(out)
+    }
+
+    fn replace(&mut self, new: &ManifestFile, path: &Path) -> Result<()> {
+        let draft = self.copy.join(format!("{}{COPY_SUFFIX}", new.name));
+        let target = self.open(&draft, OpenOptions::create())?;
+        target.set_len(0).map_err(|e| Error::io(e, "empty", &draft))?;
+        self.transfer(new, &[Extent { offset: 0, len: new.size }], &*target, &draft)?;
+        target.sync_all().map_err(|e| Error::io(e, "sync", &draft))?;
+        drop(target);
+        self.vfs.rename(&draft, path).map_err(|e| Error::io(e, "rename", &draft))
+    }
+
+    fn patch(&mut self, new: &ManifestFile, ranges: &[Extent], path: &Path) -> Result<()> {
+        let target = self.open(path, OpenOptions::write())?;
+        self.transfer(new, ranges, &*target, path)?;
+        // Lengths never come from ranges; but what the manifest lists must be there.
+        if target.len().map_err(|e| Error::io(e, "look at the length of", path))? < new.size {
+            target.set_len(new.size).map_err(|e| Error::io(e, "extend", path))?;
+        }
+        target.sync_all().map_err(|e| Error::io(e, "sync", path))
+    }
+
+    /// Writes what is stored in the increment, back to back, to `ranges` of the target.
+    fn transfer(&mut self, new: &ManifestFile, ranges: &[Extent], target: &dyn File, path: &Path) -> Result<()> {
+        let source_path = self.increment.join(&new.name);
+        let source = self.open(&source_path, OpenOptions::read())?;
+        let mut stored = 0;
+        for range in ranges {
+            let mut at = range.offset;
+            while at < range.end() {
+                let len = usize::try_from(range.end() - at).unwrap_or(PIECE).min(PIECE);
+                let buf = &mut self.buf[..len];
+                read_zero_filled(&*source, buf, stored).map_err(|e| Error::io(e, "read", &source_path))?;
+                target.write_all_at(buf, at).map_err(|e| Error::io(e, "write", path).at(path, Some(at)))?;
+                at += len as u64;
+                stored += len as u64;
+                self.meter.advance(&new.name, len as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The checksums of a file's pieces: those of before where nothing was written and the piece is as long as it was.
+    fn pieces(&self, new: &ManifestFile, old: Option<&ManifestFile>, path: &Path) -> Result<Vec<u32>> {
+        let file = self.open(path, OpenOptions::read())?;
+        let touched = new.ranges();
+        (0..new.size.div_ceil(PIECE as u64) as usize)
+            .map(|i| {
+                let (start, len) = ((i * PIECE) as u64, piece_len(new.size, i));
+                let untouched = touched.iter().all(|r| r.end() <= start || r.offset >= start + len);
+                let known = old.filter(|o| untouched && o.size > start && piece_len(o.size, i) == len);
+                match known.and_then(|o| o.pieces.get(i)) {
+                    Some(crc) => Ok(*crc),
+                    None => piece_checksum(&*file, path, new.size, i),
+                }
+            })
+            .collect()
+    }
+
+    fn open(&self, path: &Path, options: OpenOptions) -> Result<Arc<dyn File>> {
+        self.vfs.open(path, options).map_err(|e| Error::io(e, "open", path))
+    }
+}
+
+/// Bytes of piece `i` of `size` bytes.
+fn piece_len(size: u64, i: usize) -> u64 {
+    (size - (i * PIECE) as u64).min(PIECE as u64)
+}
+
+/// Step 5.
+fn clean_up(vfs: &dyn Vfs, copy: &Path, manifest: &Manifest) -> Result<()> {
+    let names = std::iter::once(BASE_FILE).chain(manifest.removed.iter().map(String::as_str));
+    let mut changed = false;
+    for path in names.map(|name| copy.join(name)).collect::<Vec<PathBuf>>() {
+        match vfs.remove_file(&path) {
+            Ok(()) => changed = true,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io(e, "remove", &path)),
+        }
+    }
+    if changed { sync_dir(vfs, copy) } else { Ok(()) }
+}
+
+fn sync_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    vfs.sync_dir(dir).map_err(|e| Error::io(e, "sync the directory", dir))
+}

@@ -1,0 +1,337 @@
+//! Increments by blocks: a base and its increments equal the source, whatever happened in between.
+//!
+//! Covers: K4, K5, K6 of increments.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use strandline::backup::{self, Content, CopyKind, Manifest, VerifyCopyOptions};
+use strandline::progress::Progress;
+use strandline::sync::{Entropy, ManualClock, SeededEntropy};
+use strandline::{
+    BackupOptions, CheckpointOptions, CheckpointRef, Database, ErrorKind, Options, Origin, TableOptions, Workers,
+};
+use strandline_vfs::fault::{Fault, FaultVfs};
+use strandline_vfs::mem::MemVfs;
+use strandline_vfs::{Call, Vfs};
+
+fn go_on(_: &Progress<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn options(vfs: &MemVfs) -> Options {
+    Options::new()
+        .vfs(Arc::new(vfs.clone()))
+        .clock(Arc::new(ManualClock::new(1)))
+        .entropy(Arc::new(SeededEntropy::new(7)))
+        .workers(Workers::Manual)
+        .unit(512)
+}
+
+fn open(vfs: &MemVfs) -> Database {
+    options(vfs).create(true).open("/db").unwrap()
+}
+
+fn write(db: &Database, table: &str, rows: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {
+    let table = db.table(table).unwrap();
+    let mut txn = db.begin().unwrap();
+    for (key, value) in rows {
+        match value {
+            Some(value) => txn.put(&table, key, value).unwrap(),
+            None => drop(txn.delete(&table, key).unwrap()),
+        }
+    }
+    txn.commit().unwrap();
+}
+
+fn row(i: u64, value: usize) -> (String, Option<Vec<u8>>) {
+    (format!("key{i:06}"), Some(vec![i as u8; value]))
+}
+
+type Contents = BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>>;
+
+/// Every row of every table, and of every named checkpoint.
+fn contents(db: &Database) -> Contents {
+    let mut out = BTreeMap::new();
+    let names: Vec<Option<String>> = db.checkpoints().unwrap().into_iter().map(|c| c.name).collect();
+    for name in std::iter::once(None).chain(names.into_iter().filter(Option::is_some)) {
+        let at = name.as_deref().map_or(CheckpointRef::Latest, CheckpointRef::Named);
+        let view = db.view(at).unwrap();
+        for table in view.tables().map(|t| t.name).collect::<Vec<_>>() {
+            let rows = view.scan(&table).unwrap().map(|r| r.unwrap()).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+            out.insert(format!("{table}@{}", name.as_deref().unwrap_or("-")), rows);
+        }
+    }
+    out
+}
+
+/// Takes a backup into `dir`: full, or since an origin.
+fn take(db: &Database, dir: &str, since: Option<Origin>) -> Manifest {
+    let mut options = BackupOptions::new();
+    if let Some(origin) = since {
+        options = options.incremental_from(origin);
+    }
+    let open = db.backup(options).unwrap();
+    let report = open.copy_to(dir, go_on).unwrap();
+    open.finish().unwrap();
+    report.manifest
+}
+
+fn apply(vfs: &MemVfs, increment: &str, copy: &str) -> strandline::Result<backup::ApplyReport> {
+    backup::apply(vfs, Path::new(increment), Path::new(copy), &mut go_on)
+}
+
+fn assert_sound(vfs: &MemVfs, copy: &str) {
+    let vfs: Arc<dyn Vfs> = Arc::new(vfs.clone());
+    let report = backup::verify_copy(&vfs, Path::new(copy), VerifyCopyOptions::default(), &mut go_on).unwrap();
+    assert_eq!(report.findings, []);
+    assert_eq!(report.strangers, Vec::<String>::new());
+}
+
+/// What a database opened from the copy holds; the copy itself stays as it is.
+fn restored(vfs: &MemVfs, copy: &str) -> Contents {
+    let db = options(&vfs.duplicate()).read_only(true).open(copy).unwrap();
+    contents(&db)
+}
+
+fn remove(vfs: &MemVfs, dir: &str) {
+    for entry in vfs.read_dir(Path::new(dir)).unwrap() {
+        vfs.remove_file(&Path::new(dir).join(entry.name)).unwrap();
+    }
+    vfs.remove_dir(Path::new(dir)).unwrap();
+}
+
+#[test]
+fn an_increment_carries_what_changed() {
+    let vfs = MemVfs::new();
+    let db = open(&vfs);
+    for table in ["large", "idle", "gone"] {
+        db.create_table(table, TableOptions::new()).unwrap();
+        write(&db, table, (0..5_000).map(|i| row(i, 50)));
+    }
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let full = take(&db, "/copy", None);
+    assert_eq!(full.kind, CopyKind::Full);
+    write(&db, "large", [row(77, 60), row(99_999, 3_000_000)]);
+    db.drop_table("gone", false).unwrap();
+    db.create_table("late", TableOptions::new()).unwrap();
+    write(&db, "late", [row(1, 10)]);
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let increment = take(&db, "/inc", Some(full.origin()));
+    assert_eq!(increment.kind, CopyKind::Increment(full.origin()));
+    let content: Vec<(&str, bool, u64)> =
+        increment.files.iter().map(|f| (f.name.as_str(), matches!(f.content, Content::Whole), f.stored())).collect();
+    let [catalog, large, late, idle] =
+        ["Strandline.catalog", "table-00000001.sl", "table-00000004.sl", "table-00000002.sl"]
+            .map(|name| *content.iter().find(|c| c.0 == name).unwrap());
+    assert!(catalog.2 < 10_000, "{catalog:?}");
+    assert!(!large.1 && (3_000_000..3_050_000).contains(&large.2), "{large:?}");
+    assert!(late.1, "a new table travels whole: {late:?}");
+    assert_eq!(idle.2, 0, "an idle table does not travel");
+    let report = apply(&vfs, "/inc", "/copy").unwrap();
+    assert_eq!(report.removed, ["table-00000003.sl"]);
+    assert_sound(&vfs, "/copy");
+    assert_eq!(restored(&vfs, "/copy"), contents(&db));
+    let again = apply(&vfs, "/inc", "/copy").unwrap();
+    assert_eq!(again.bytes, 0, "it was there already");
+}
+
+#[test]
+fn an_increment_since_now_carries_nothing_of_the_tables() {
+    let vfs = MemVfs::new();
+    let db = open(&vfs);
+    db.create_table("t", TableOptions::new()).unwrap();
+    write(&db, "t", (0..100).map(|i| row(i, 50)));
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let full = take(&db, "/copy", None);
+    let nothing = take(&db, "/inc", Some(full.origin()));
+    assert_eq!(nothing.bytes(), 0);
+    assert_eq!(nothing.origin(), full.origin());
+    apply(&vfs, "/inc", "/copy").unwrap();
+    assert_sound(&vfs, "/copy");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let vfs = MemVfs::new();
+    let db = open(&vfs);
+    db.create_table("t", TableOptions::new()).unwrap();
+    let mut origins = Vec::new();
+    for i in 0..4 {
+        write(&db, "t", [row(i, 50)]);
+        db.checkpoint(CheckpointOptions::new()).unwrap();
+        origins.push(take(&db, &format!("/full{i}"), None).origin());
+    }
+    take(&db, "/late", Some(origins[2]));
+    let e = apply(&vfs, "/late", "/full1").unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::WrongBase, "a gap: {e}");
+    assert_eq!(apply(&vfs, "/full3", "/full1").unwrap_err().kind(), ErrorKind::WrongBase, "no increment");
+    assert_sound(&vfs, "/full1");
+    apply(&vfs, "/late", "/full2").unwrap();
+    assert_eq!(options(&vfs).open("/late").unwrap_err().kind(), ErrorKind::WrongBase, "an increment is no copy");
+
+    let stranger = Origin { lineage: strandline::Lineage(1), ..origins[0] };
+    let to_come = Origin { sequence: strandline::CheckpointSeq::major(1000), ..origins[0] };
+    for (origin, kind) in [(stranger, ErrorKind::WrongBase), (to_come, ErrorKind::NotFound)] {
+        let e = db.backup(BackupOptions::new().incremental_from(origin)).unwrap_err();
+        assert_eq!(e.kind(), kind, "{e}");
+    }
+    let tables = BackupOptions::new().incremental_from(origins[0]).tables(["t"]);
+    assert_eq!(db.backup(tables).unwrap_err().kind(), ErrorKind::InvalidArgument);
+
+    take(&db, "/inc", Some(origins[0]));
+    options(&vfs).open("/full0").unwrap().close().unwrap();
+    let e = apply(&vfs, "/inc", "/full0").unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::WrongBase, "an opened copy: {e}");
+    options(&vfs).read_only(true).open("/full1").unwrap().close().unwrap();
+    apply(&vfs, "/inc", "/full1").unwrap();
+}
+
+#[test]
+fn a_damaged_increment_is_refused_before_the_copy_is_changed() {
+    let vfs = MemVfs::new();
+    let db = open(&vfs);
+    db.create_table("t", TableOptions::new()).unwrap();
+    write(&db, "t", (0..500).map(|i| row(i, 50)));
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let full = take(&db, "/copy", None);
+    write(&db, "t", [row(7, 60)]);
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    take(&db, "/inc", Some(full.origin()));
+    let file = vfs.open(Path::new("/inc/table-00000001.sl"), strandline_vfs::OpenOptions::write()).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 100).unwrap();
+    file.write_all_at(&[!byte[0]], 100).unwrap();
+    assert_eq!(apply(&vfs, "/inc", "/copy").unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(Manifest::load(&vfs, Path::new("/copy")).unwrap(), full);
+    assert_sound(&vfs, "/copy");
+}
+
+/// Random histories: changes in several tables, tables that come and go, named checkpoints that come and go, increments from
+/// any earlier origin onto copies of any age.
+#[test]
+fn random_histories() {
+    for seed in 0..12 {
+        history(seed);
+    }
+}
+
+fn history(seed: u64) {
+    let chance = SeededEntropy::new(seed);
+    let below = |n: u64| chance.next_u64() % n;
+    let vfs = MemVfs::new();
+    let mut db = open(&vfs);
+    let mut origins = vec![take_empty(&db)];
+    let mut copies: Vec<String> = Vec::new();
+    for round in 0..14 {
+        for _ in 0..below(4) {
+            change(&db, &below);
+        }
+        let mut checkpoint = CheckpointOptions::new();
+        if below(3) == 0 {
+            checkpoint = checkpoint.name(format!("n{}", below(3)));
+        }
+        if below(4) == 0 {
+            checkpoint = checkpoint.drop(format!("n{}", below(3)));
+        }
+        db.checkpoint(checkpoint).unwrap();
+        if below(5) == 0 {
+            db.close().unwrap();
+            db = open(&vfs);
+        }
+        // Roll one copy forward from an origin that is not after it, and leave the others behind.
+        if !copies.is_empty() && below(4) > 0 {
+            let copy = &copies[below(copies.len() as u64) as usize];
+            let at = Manifest::load(&vfs, Path::new(copy)).unwrap().origin();
+            let usable: Vec<&Origin> = origins.iter().filter(|o| o.sequence <= at.sequence).collect();
+            let since = *usable[below(usable.len() as u64) as usize];
+            take(&db, "/inc", Some(since));
+            apply(&vfs, "/inc", copy).unwrap_or_else(|e| panic!("seed {seed} round {round} since {since}: {e}"));
+            remove(&vfs, "/inc");
+            assert_sound(&vfs, copy);
+            assert_eq!(restored(&vfs, copy), contents(&db), "seed {seed} round {round} since {since} onto {at}");
+            origins.push(Manifest::load(&vfs, Path::new(copy)).unwrap().origin());
+        } else {
+            let copy = format!("/copy{round}");
+            origins.push(take(&db, &copy, None).origin());
+            assert_eq!(restored(&vfs, &copy), contents(&db));
+            copies.push(copy);
+        }
+    }
+}
+
+/// The origin before the first checkpoint.
+fn take_empty(db: &Database) -> Origin {
+    let open = db.backup(BackupOptions::new()).unwrap();
+    let origin = open.origin();
+    open.finish().unwrap();
+    origin
+}
+
+fn change(db: &Database, below: &dyn Fn(u64) -> u64) {
+    let name = format!("t{}", below(4));
+    let exists = db.tables().unwrap().iter().any(|t| t.name == name);
+    match below(8) {
+        0 if exists => db.drop_table(&name, true).unwrap(),
+        1 if exists => {
+            let other = format!("t{}", 4 + below(3));
+            // The other name may be taken; then nothing happens.
+            let _ = db.rename_table(&name, &other);
+        }
+        _ if !exists => drop(db.create_table(&name, TableOptions::new()).unwrap()),
+        2 => {
+            let (from, n) = (below(3_000), below(1_500));
+            write(db, &name, (from..from + n).map(|i| (format!("key{i:06}"), None)));
+        }
+        3 => write(db, &name, [row(below(3_000), 5_000 + below(40_000) as usize)]),
+        4 => {
+            let from = below(3_000);
+            write(db, &name, (from..from + 1_000).map(|i| row(i, 20)));
+        }
+        _ => {
+            write(db, &name, (0..below(30)).map(|_| row(below(3_000), below(100) as usize)).collect::<BTreeMap<_, _>>())
+        }
+    }
+}
+
+/// Every call of the file system that changes something fails once; then the same call of `apply` finishes the work, and
+/// until it has, nothing opens the copy.
+#[test]
+fn an_interrupted_apply_can_be_repeated() {
+    let vfs = MemVfs::new();
+    let db = open(&vfs);
+    for table in ["a", "b"] {
+        db.create_table(table, TableOptions::new()).unwrap();
+        write(&db, table, (0..500).map(|i| row(i, 50)));
+    }
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let full = take(&db, "/copy", None);
+    write(&db, "a", (0..500).step_by(9).map(|i| row(i, 60)));
+    db.drop_table("b", false).unwrap();
+    db.create_table("c", TableOptions::new()).unwrap();
+    write(&db, "c", (0..500).map(|i| row(i, 50)));
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    take(&db, "/inc", Some(full.origin()));
+    let expected = contents(&db);
+    let changing =
+        [Call::Create, Call::Write, Call::SetLen, Call::SyncAll, Call::SyncDir, Call::Rename, Call::RemoveFile];
+    for calls in 0.. {
+        let copy = vfs.duplicate();
+        let faulty = FaultVfs::new(Arc::new(copy.clone()));
+        faulty.inject(Fault::on_any(changing).after(calls));
+        let interrupted = backup::apply(&faulty, Path::new("/inc"), Path::new("/copy"), &mut go_on);
+        if interrupted.is_ok() {
+            assert!(calls > 10, "{calls} calls");
+            break;
+        }
+        let readable = Manifest::load(&copy, Path::new("/copy")).ok();
+        if readable.as_ref().is_some_and(|m| m.origin() == full.origin()) {
+            assert_eq!(readable.unwrap(), full, "untouched");
+        }
+        apply(&copy, "/inc", "/copy").unwrap_or_else(|e| panic!("after {calls} calls: {e}"));
+        assert_sound(&copy, "/copy");
+        assert_eq!(restored(&copy, "/copy"), expected, "after {calls} calls");
+    }
+}
