@@ -54,3 +54,8 @@ pub use page::Value;
 pub use progress::{OnProgress, Progress};
 pub use recovery::{RecoveryKind, RecoveryReport};
 pub use types::{BlockAddr, CheckpointSeq, CommitSeq, Extent, Lineage, Origin, TableId};
+
+/// The README, so that its code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

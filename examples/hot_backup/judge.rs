@@ -1,14 +1,10 @@
 //! The parent after the kill: what was promised, and what came back.
 
-use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use indicatif::{HumanBytes, HumanCount};
-use strandline::backup::{VerifyCopyOptions, verify_copy};
-use strandline::{Database, Options, Table, Transaction};
-use strandline_vfs::{Vfs, os::OsVfs};
+use strandline::{Database, Options, Table, Transaction, VerifyOptions, verify_copy};
 
 use crate::model::{self, Expected, Source};
 use crate::watch::Seen;
@@ -84,6 +80,14 @@ impl Verdict {
                 return Ok(());
             }
         };
+        let report = db.verify(&VerifyOptions::default())?;
+        match report.findings.first() {
+            None => println!(
+                "  verified:  {} blocks, the order of keys, every byte accounted for",
+                HumanCount(report.blocks)
+            ),
+            Some(finding) => self.broken(&format!("it is damaged: {finding}")),
+        }
         match compare(&db, source, steps)? {
             Ok(found) => println!(
                 "  came back: {how}: {} files, {}, {} notes of changes; every row as it must be (digest {:08x})",
@@ -100,10 +104,10 @@ impl Verdict {
 
     /// The copy must be whole before anybody opens it.
     fn copy(&mut self, dir: &Path) -> Result<(), Failure> {
-        let vfs: Arc<dyn Vfs> = Arc::new(OsVfs);
-        let report = verify_copy(&vfs, dir, VerifyCopyOptions::default(), &mut |_| ControlFlow::Continue(()))?;
-        match report.into_result() {
-            Ok(_) => println!("  verified:  complete and sealed, every file, every block, every byte accounted for"),
+        match verify_copy(dir) {
+            Ok(report) => {
+                println!("  verified:  complete and sealed, every checksum, {} blocks", HumanCount(report.blocks))
+            }
             Err(error) => self.broken(&format!("the copy is damaged: {error}")),
         }
         Ok(())
