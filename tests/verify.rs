@@ -51,3 +51,20 @@ fn damage_is_named_and_others_are_not() {
     assert!(found.iter().all(|f| f.object == "table:places"), "{found:?}");
     assert_eq!(db.verify(&VerifyOptions::new().tables(["people"])).unwrap().findings, []);
 }
+
+#[test]
+fn a_table_that_was_empty_at_every_checkpoint_needs_no_file() {
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let db = Options::new().vfs(Arc::clone(&vfs)).create(true).workers(Workers::Manual).open("/db").unwrap();
+    let table = db.create_table("people", TableOptions::new()).unwrap();
+    for value in [Some("here"), None] {
+        let mut txn = db.begin().unwrap();
+        match value {
+            Some(value) => txn.put(&table, "key", value).unwrap(),
+            None => assert!(txn.delete(&table, "key").unwrap()),
+        }
+        txn.commit().unwrap();
+    }
+    db.checkpoint(CheckpointOptions::new().force(true)).unwrap();
+    assert_eq!(db.verify(&VerifyOptions::new()).unwrap().findings, []);
+}
