@@ -2,6 +2,7 @@
 
 #![cfg(feature = "cli")]
 
+mod checkpoints;
 mod copies;
 mod dump;
 mod interop;

@@ -71,7 +71,7 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Copy the database while it may be in use, or check a copy
+    /// Copy the database, or check a copy
     Backup(BackupArgs),
     /// Create a table
     Create(CreateArgs),
@@ -232,6 +232,7 @@ pub struct InitArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "With -v each name is followed by the table's config text.")]
 pub struct ListArgs {
     /// After each table its checkpoints, oldest first
     #[arg(short = 'c')]
@@ -355,6 +356,7 @@ pub struct WriteArgs {
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     after_long_help = "\
 The copy is consistent: exactly one checkpoint of the database. It is the newest one that
 is complete when the backup begins; --fresh-checkpoint takes one first, so that all that
@@ -362,6 +364,9 @@ was committed is in it. DEST is made if it is missing, and must be empty. Each f
 under its name only when it is complete and on the device, the manifest last: a copy
 without a manifest is unfinished, and nothing will accept it. With -v the last line is the
 origin of the copy, LINEAGE:SEQUENCE. A DEST really called `verify` is written ./verify.
+
+A database that a program has open is copied by that program, while it reads and writes:
+see `Database::backup` in the engine's documentation. Here it is Busy.
 
 Examples:
   strandline -h /srv/db backup --fresh-checkpoint /backups/monday

@@ -94,11 +94,23 @@ pub fn truncate(home: &Home, args: &ObjectArg) -> Outcome {
     let object = format!("table:{name}");
     let db = home.write()?;
     let (table, _) = find(&db, name)?;
-    let mut transaction = db.begin().with(&object)?;
-    let removed = transaction.truncate::<&[u8]>(&table, ..).with(&object)?;
-    transaction.commit().with(&object)?;
+    let removed = remove_all(&db, &table).with(&object)?;
     home.voice.step(format_args!("Removed {removed} rows of {object}"))?;
     home.close(db)
+}
+
+/// Removes all rows, a batch to a transaction, so that a table may be larger than memory. The batches become durable
+/// together, by the checkpoint that closing takes.
+fn remove_all(db: &Database, table: &Table) -> strandline::Result<u64> {
+    const ROWS_PER_COMMIT: usize = 20_000;
+    let mut removed = 0;
+    loop {
+        let mut transaction = db.begin()?;
+        let last = transaction.scan(table)?.take(ROWS_PER_COMMIT).last().transpose()?;
+        let Some((last, _)) = last else { return Ok(removed) };
+        removed += transaction.truncate(table, ..=last)?;
+        transaction.commit()?;
+    }
 }
 
 /// `init`
