@@ -9,15 +9,26 @@
 //! only tries, and leaves the leaf where it is when a checkpoint is just beginning. An error of the disk leaves it there too:
 //! whoever wanted room is not the one to be told, and whoever writes will be.
 //!
+//! Leaves that are not in memory still have shells, and these stand in lowest inner pages. So a tree takes its own turn in the
+//! cache's ring: it looks at some of its lowest inner pages and lets go of those that are as on disk and have no leaf in
+//! memory. Their shells are marked moved, which sends whoever still holds one back to the root.
+//!
 //! E1: a pinned leaf stays. E2: what is not committed is not in a leaf. T3: versions that a snapshot needs stay.
 
-use crate::cache::Eviction;
+use parking_lot::RwLockWriteGuard;
+
+use crate::cache::{Eviction, Resident};
 use crate::page::LeafImage;
 use crate::types::CommitSeq;
 
 use super::fold::Plan;
+use super::inner::{Child, Inner};
 use super::leaf::{Body, Leaf};
 use super::shared::{Counts, Shared};
+use super::tree::{Place, Structure, Tree, fences, path_to};
+
+/// Lowest inner pages that a tree looks at when its turn comes.
+const PAGES: usize = 8;
 
 /// Lets a leaf leave memory if it can.
 pub(super) fn evict(leaf: &Leaf) -> Eviction {
@@ -68,4 +79,64 @@ fn write_newest(shared: &Shared, body: &mut Body) -> Option<()> {
     body.first = 0;
     Counts::add(&shared.counts.evict_writes);
     Some(())
+}
+
+impl Resident for Tree {
+    fn take_use(&self) -> bool {
+        false
+    }
+
+    /// Lets lowest inner pages go. The tree itself stays in the ring.
+    fn evict(&self) -> Eviction {
+        if let Some(mut structure) = self.structure.try_lock() {
+            for _ in 0..PAGES {
+                if !self.evict_next_inner(&mut structure) {
+                    break;
+                }
+            }
+        }
+        Eviction::Kept
+    }
+}
+
+impl Tree {
+    /// Looks at the next lowest inner page, and lets it go if it can. False at the end of the tree.
+    fn evict_next_inner(&self, structure: &mut Structure) -> bool {
+        let root = self.root.load_full();
+        if root.level < 2 {
+            return false;
+        }
+        let path = path_to(&root, Place::At(&structure.hand));
+        let above = if path.last().is_some_and(|(page, _)| page.level == 1) { path.len() - 1 } else { path.len() };
+        let next = fences(&path[..above]).1.map(<[u8]>::to_vec);
+        if let Some((page, _)) = path.get(above)
+            && !page.state.is_dirty()
+            && let Some(disk) = page.state.disk()
+            && let Some(mut leaves) = idle_leaves(page)
+            // Now that nobody can mark it: a leaf may have been changed and written since the first look.
+            && !page.state.is_dirty()
+        {
+            // Readers who wait for one of the locks find the new root when they have it.
+            self.root.store(self.with_child(&path[..above], Child::Disk(disk)));
+            leaves.iter_mut().for_each(|body| body.moved = true);
+            Counts::add(&self.shared.counts.inner_evictions);
+        }
+        let more = next.is_some();
+        structure.hand = next.unwrap_or_default();
+        more
+    }
+}
+
+/// The locked leaves of a page, if none of them holds anything that is not on disk.
+fn idle_leaves(page: &Inner) -> Option<Vec<RwLockWriteGuard<'_, Body>>> {
+    let mut bodies = Vec::with_capacity(page.children.len());
+    for child in &page.children {
+        let Child::Leaf(leaf) = child else { return None };
+        let body = leaf.body.try_write()?;
+        if leaf.is_pinned() || body.moved || body.image.is_some() || !body.versions.is_empty() || body.first != 0 {
+            return None;
+        }
+        bodies.push(body);
+    }
+    Some(bodies)
 }

@@ -88,4 +88,6 @@ pub struct TreeStats {
     pub evictions: u64,
     /// Of these, leaves that had to be written.
     pub evict_writes: u64,
+    /// Inner pages that left memory.
+    pub inner_evictions: u64,
 }

@@ -33,6 +33,7 @@ pub(super) struct Counts {
     pub merges: AtomicU64,
     pub evictions: AtomicU64,
     pub evict_writes: AtomicU64,
+    pub inner_evictions: AtomicU64,
 }
 
 impl Counts {

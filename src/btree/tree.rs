@@ -42,6 +42,8 @@ pub(super) struct Structure {
     pub orphans: Vec<Arc<PageState>>,
     /// The newest checkpoint has stored something of this tree.
     pub stored: bool,
+    /// Where the search for inner pages that can leave memory goes on.
+    pub hand: Vec<u8>,
 }
 
 /// Inner pages from the root down, each with the index of the child taken.
@@ -98,7 +100,10 @@ impl Tree {
             None => (1, Child::Leaf(Leaf::new(&shared, Body::new(Some(LeafImage::empty()), Versions::new(0))))),
         };
         let top = Inner::new(&shared, level, Default::default(), vec![child], PageState::clean(None));
-        Arc::new(Self { shared, root: ArcSwap::new(top), structure: Mutex::default() })
+        let tree = Arc::new(Self { shared, root: ArcSwap::new(top), structure: Mutex::default() });
+        let weak = Arc::downgrade(&tree);
+        tree.shared.cache.enlist(weak);
+        tree
     }
 
     /// The table that the tree belongs to.
@@ -188,6 +193,7 @@ impl Tree {
             merges: get(&counts.merges),
             evictions: get(&counts.evictions),
             evict_writes: get(&counts.evict_writes),
+            inner_evictions: get(&counts.inner_evictions),
         }
     }
 
@@ -254,11 +260,13 @@ impl Tree {
         Ok(Inner::new(&self.shared, image.level, separators, children, PageState::clean(Some(addr))))
     }
 
-    /// The root with `page` in the place that `path` leads to.
-    pub(super) fn with_page(&self, path: &Path, page: Arc<Inner>) -> Arc<Inner> {
+    /// The root with `page` in the place that `path` leads to. A root above a single child that has no block of its own
+    /// makes way for it.
+    fn with_page(&self, path: &Path, page: Arc<Inner>) -> Arc<Inner> {
         if let [(top, _)] = &path[..]
             && top.children.len() == 1
             && !top.state.is_dirty()
+            && top.state.disk().is_none()
         {
             return page;
         }

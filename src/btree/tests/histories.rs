@@ -21,6 +21,8 @@ enum Op {
     Commit(Vec<(u16, u8)>),
     /// A run of new keys.
     Load(u16, u8),
+    /// The deletion of a run of keys.
+    Clear(u16, u8),
     Snapshot,
     Release(u8),
     Look(u8, u16, u16),
@@ -41,7 +43,8 @@ impl Arbitrary for Op {
                 let many = usize::from(u8::arbitrary(g)) % 12 + 1;
                 Self::Commit((0..many).map(|_| Arbitrary::arbitrary(g)).collect())
             }
-            111..=120 => Self::Load(u16::arbitrary(g), u8::arbitrary(g)),
+            111..=115 => Self::Load(u16::arbitrary(g), u8::arbitrary(g)),
+            116..=120 => Self::Clear(u16::arbitrary(g), u8::arbitrary(g)),
             121..=140 => Self::Snapshot,
             141..=165 => Self::Release(u8::arbitrary(g)),
             166..=190 => Self::Look(u8::arbitrary(g), u16::arbitrary(g), u16::arbitrary(g)),
@@ -117,6 +120,9 @@ impl History {
             Op::Load(from, many) => {
                 let put = |i: u8| (key(from.wrapping_add(u16::from(i))), Some(vec![i; usize::from(i % 50)]));
                 self.commit((0..*many).map(put).collect());
+            }
+            Op::Clear(from, many) => {
+                self.commit((0..*many).map(|i| (key(from.wrapping_add(u16::from(i))), None)).collect());
             }
             Op::Snapshot => self.snapshots.push(self.world.snapshot()),
             Op::Release(n) if !self.snapshots.is_empty() => {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use crate::btree::TreeStats;
+
 use super::world::{World, tiny};
 
 /// A sequence without pattern; only its spread matters.
@@ -32,7 +34,9 @@ fn write(world: &World, own: u64, of: u64, commits: u64) {
         for i in 0..=dice.roll(20) {
             let n = if round.is_multiple_of(3) { (start + i) % KEYS } else { dice.roll(KEYS) };
             let len = if dice.roll(30) == 0 { 70 + dice.roll(200) } else { dice.roll(40) };
-            let value = (dice.roll(4) > 0 || round < commits / 3).then(|| vec![round as u8; len as usize]);
+            // It grows, then changes, then shrinks.
+            let stays = [1, 4, 8][(round * 3 / commits) as usize];
+            let value = (dice.roll(stays) == 0).then(|| vec![round as u8; len as usize]);
             batch.insert(key(n * of + own), value);
         }
         world.commit(&batch).unwrap();
@@ -96,7 +100,7 @@ impl Drop for Writer<'_> {
     }
 }
 
-fn storm(cache: usize, commits: u64) {
+fn storm(cache: usize, commits: u64) -> TreeStats {
     let world = World::new(tiny(), cache);
     let (stop, writers) = (AtomicBool::new(false), AtomicUsize::new(2));
     thread::scope(|scope| {
@@ -114,6 +118,7 @@ fn storm(cache: usize, commits: u64) {
     });
     let snapshot = world.snapshot();
     assert_eq!(world.rows(snapshot.seq()), world.model.lock().at(snapshot.seq()));
+    world.tree.stats()
 }
 
 fn commits() -> u64 {
@@ -123,11 +128,13 @@ fn commits() -> u64 {
 /// Covers: T1, T3, C1, B2, E1.
 #[test]
 fn a_storm_in_a_small_cache() {
-    storm(20_000, commits());
+    let stats = storm(20_000, commits());
+    assert!(stats.splits > 0 && stats.merges > 0 && stats.evict_writes > 0 && stats.inner_evictions > 0, "{stats:?}");
 }
 
 /// Covers: T1, T3, C1, B2.
 #[test]
 fn a_storm_in_a_large_cache() {
-    storm(1 << 22, commits());
+    let stats = storm(1 << 22, commits());
+    assert!(stats.splits > 0 && stats.merges > 0 && stats.evictions == 0, "{stats:?}");
 }
