@@ -17,6 +17,7 @@ mod partition;
 mod walk;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,6 +70,24 @@ pub struct AuditReport {
     pub bytes: u64,
     /// Rows in the newest state of these tables.
     pub rows: u64,
+}
+
+impl AuditReport {
+    /// True when there is no damage; warnings do not count.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.findings.iter().all(|f| f.severity < Severity::Damage)
+    }
+}
+
+impl fmt::Display for AuditReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        let Self { tables, blocks, bytes, rows, findings } = self;
+        write!(f, "{tables} tables, {blocks} blocks, {bytes} bytes, {rows} rows: {} findings", findings.len())
+    }
 }
 
 /// Audits the catalog and the tables as one checkpoint holds them.

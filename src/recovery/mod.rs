@@ -152,6 +152,10 @@ fn refuse_early(request: &Request, found: &Found) -> Result<()> {
             Err(Error::invalid("only tables of a copy can be chosen, and this is no copy").at(&request.home, None))
         }
         Found::Copy { .. } if request.refuse_recovery => Err(needs_recovery(request, "it is a copy")),
+        Found::Copy { manifest } if !request.tolerate_damage => {
+            manifest.check_opens()?;
+            narrow(request, manifest.clone())?.check_present(&*request.vfs, &request.home)
+        }
         _ => Ok(()),
     }
 }
@@ -264,9 +268,6 @@ fn open_with_manifest(request: &Request, manifest: Manifest) -> Result<Opened> {
 
 fn open_copy(request: &Request, manifest: Manifest) -> Result<Opened> {
     manifest.check_opens()?;
-    if !request.tolerate_damage {
-        manifest.check_present(&*request.vfs, &request.home)?;
-    }
     let manifest = narrow(request, manifest)?;
     let at = |e: Error| e.at(&Manifest::path(&request.home), None);
     let mut root = RootRecord::decode(&manifest.root, 0).map_err(at)?;
