@@ -292,6 +292,7 @@ fn run(ops: &[Op], cache: usize) {
         drop(run);
         model.running = [None, None, None];
         model.written.clear();
+        crate::verify::sound(&db);
         match end {
             None => return,
             Some(End::Crash) => {
@@ -315,8 +316,13 @@ fn run(ops: &[Op], cache: usize) {
     }
 }
 
+/// How many sequences; `PROPTEST_CASES` for more.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(300)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 5000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Covers: T1, T2, T3, C1, C2, K2, R1, TX-1, TX-2, CK-1, CK-4, CK-16.
     #[test]
