@@ -96,6 +96,5 @@ fn a_stream() -> Vec<u8> {
         .and_then(|()| sink.end())
         .and_then(|()| sink.seal(&a_manifest()));
     done.expect("memory has room");
-    drop(sink);
     out
 }

@@ -145,7 +145,7 @@ impl<'db> Run<'db> {
             Op::Delete(t, n, k) => self.write(model, t, n, k, None),
             Op::Truncate(t, n, k, len) => self.truncate(model, t, n, k, len),
             Op::Commit(t) => {
-                let Some((tx, running)) = self.open[t].take().zip(model.running[t].take()) else { return None };
+                let (tx, running) = self.open[t].take().zip(model.running[t].take())?;
                 if running.lost {
                     assert_eq!(kind(tx.commit()), ErrorKind::InvalidArgument);
                 } else {

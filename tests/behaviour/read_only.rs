@@ -50,7 +50,7 @@ fn reading_writes_nothing() {
         assert!(db.view(CheckpointRef::Latest).is_ok());
         refuses_every_write(&db);
         db.close().unwrap();
-        unchanged(&stage, dir, &before);
+        unchanged(stage, dir, &before);
         let writes = vfs.count_any([Call::Write, Call::Create, Call::SetLen, Call::RemoveFile, Call::Rename]);
         assert_eq!(writes, 0, "{dir} {tag}");
     }

@@ -280,7 +280,8 @@ fn a_copy_is_verified_without_opening() {
     let file = stage.open().table("one").unwrap().id().file_name();
     let path = format!("copy/{file}");
     let good = stage.read(&path);
-    let damages: [(&str, &dyn Fn(&Stage)); 4] = [
+    type Damage<'a> = (&'a str, &'a dyn Fn(&Stage));
+    let damages: [Damage<'_>; 4] = [
         ("flipped", &|s| {
             let mut bytes = good.clone();
             bytes[good.len() / 2] ^= 1;
