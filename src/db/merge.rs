@@ -23,6 +23,8 @@ pub(super) trait Run {
     fn reset(&mut self);
     /// The row's key.
     fn key(&self) -> &[u8];
+    /// The row's value, if it is in the page itself.
+    fn inline_value(&self) -> Option<&[u8]>;
     /// The row's value.
     fn value(&self) -> Result<Value>;
 }
@@ -44,6 +46,9 @@ macro_rules! run {
             }
             fn key(&self) -> &[u8] {
                 <$type>::key(self)
+            }
+            fn inline_value(&self) -> Option<&[u8]> {
+                <$type>::inline_value(self)
             }
             fn value(&self) -> Result<Value> {
                 <$type>::value(self)
@@ -107,6 +112,16 @@ impl<'t, R: Run> Merge<'t, R> {
         match &self.at {
             At::Tree => Some(self.run.key()),
             At::Write(key, _) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The row's value, if it need not be read first.
+    #[inline]
+    pub fn inline_value(&self) -> Option<&[u8]> {
+        match &self.at {
+            At::Tree => self.run.inline_value(),
+            At::Write(_, value) => Some(value),
             _ => None,
         }
     }

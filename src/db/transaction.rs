@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::core::Core;
-use super::cursor::{Cursor, Range, as_slices, bounds, prefix_bounds};
+use super::cursor::{Cursor, Range, Source, as_slices, bounds, prefix_bounds};
 use super::merge::Merge;
 use super::table::Table;
 use crate::btree::TreeCursor;
@@ -209,14 +209,14 @@ impl<'db> Transaction<'db> {
     }
 
     fn rows(&self, table: &Table, lo: Bound<Vec<u8>>, hi: Bound<Vec<u8>>) -> Result<Range<'_>> {
-        Ok(Range::new(self.merged(table, lo.clone(), hi.clone())?, self.merged(table, lo, hi)?))
+        Range::new(Source::Live(self, table.clone()), lo, hi)
     }
 
-    fn merged(&self, table: &Table, lo: Bound<Vec<u8>>, hi: Bound<Vec<u8>>) -> Result<Cursor<'_>> {
+    pub(super) fn merged(&self, table: &Table, lo: Bound<Vec<u8>>, hi: Bound<Vec<u8>>) -> Result<Cursor<'_>> {
         let in_use = table.slot.enter(UseKind::Cursor)?;
         let (from, to) = as_slices(&lo, &hi);
         let run: TreeCursor = table.open(self.core)?.tree.scan(self.at, from, to);
-        Ok(Cursor::new(Merge::new(run, self.writes.table(table.id()), lo, hi), Some(in_use)))
+        Ok(Cursor::live(Merge::new(run, self.writes.table(table.id()), lo, hi), in_use))
     }
 
     fn write(&mut self, table: &Table, key: &[u8], value: Option<&[u8]>) -> Result<()> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::core::Core;
-use super::cursor::{Cursor, Range, as_slices, bounds, prefix_bounds};
+use super::cursor::{Cursor, Range, Source, as_slices, bounds, prefix_bounds};
 use super::merge::Merge;
 use super::table::TableInfo;
 use crate::block::BlockSource;
@@ -113,13 +113,13 @@ impl View {
     }
 
     fn rows(&self, table: &str, lo: Bound<Vec<u8>>, hi: Bound<Vec<u8>>) -> Result<Range<'_>> {
-        Ok(Range::new(self.one(table, lo.clone(), hi.clone())?, self.one(table, lo, hi)?))
+        Range::new(Source::Stored(self, table.to_owned()), lo, hi)
     }
 
-    fn one(&self, table: &str, lo: Bound<Vec<u8>>, hi: Bound<Vec<u8>>) -> Result<Cursor<'_>> {
+    pub(super) fn one(&self, table: &str, lo: Bound<Vec<u8>>, hi: Bound<Vec<u8>>) -> Result<Cursor<'_>> {
         let (from, to) = as_slices(&lo, &hi);
         let run = self.reader(table)?.scan(from, to);
-        Ok(Cursor::new(Merge::new(run, None, lo, hi), None))
+        Ok(Cursor::stored(Merge::new(run, None, lo, hi)))
     }
 
     fn reader(&self, table: &str) -> Result<Arc<TreeReader>> {
