@@ -5,6 +5,7 @@
 mod checkpoints;
 mod copies;
 mod dump;
+mod increments;
 mod interop;
 mod load;
 mod process;

@@ -365,12 +365,18 @@ under its name only when it is complete and on the device, the manifest last: a 
 without a manifest is unfinished, and nothing will accept it. With -v the last line is the
 origin of the copy, LINEAGE:SEQUENCE. A DEST really called `verify` is written ./verify.
 
+An increment has what changed since another backup. FROM is the directory of that backup, or
+the origin that it printed. It goes into a directory of its own, for `backup apply` or
+`restore`; with --into it is applied to a copy at once.
+
 A database that a program has open is copied by that program, while it reads and writes:
 see `Database::backup` in the engine's documentation. Here it is Busy.
 
 Examples:
   strandline -h /srv/db backup --fresh-checkpoint /backups/monday
   strandline -h /srv/db backup -t table:people /backups/people
+  strandline -h /srv/db backup --incremental-from /backups/monday /backups/tuesday
+  strandline -h /srv/db backup --incremental-from /backups/monday --into /backups/monday
   strandline backup verify /backups/monday"
 )]
 pub struct BackupArgs {
@@ -385,8 +391,14 @@ pub struct BackupArgs {
     /// Only this table; may be repeated
     #[arg(short = 't', value_name = "OBJECT")]
     pub tables: Vec<String>,
+    /// Only what changed since FROM: a copy, or an origin LINEAGE:SEQUENCE
+    #[arg(long, value_name = "FROM", conflicts_with = "tables")]
+    pub incremental_from: Option<String>,
+    /// Roll this copy forward at once, instead of writing an increment to DEST
+    #[arg(long, value_name = "COPY", requires = "incremental_from")]
+    pub into: Option<PathBuf>,
     /// The directory to copy to
-    #[arg(required = true)]
+    #[arg(required_unless_present = "into", conflicts_with = "into")]
     pub dest: Option<PathBuf>,
     #[command(flatten)]
     pub later: LaterBackupArgs,
@@ -395,11 +407,7 @@ pub struct BackupArgs {
 /// Options of backups that are not there yet.
 #[derive(Debug, Args)]
 pub struct LaterBackupArgs {
-    #[arg(long, hide = true, value_name = "FROM", conflicts_with_all = ["tables", "log"])]
-    pub incremental_from: Option<OsString>,
-    #[arg(long, hide = true, value_name = "COPY")]
-    pub into: Option<OsString>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, conflicts_with = "incremental_from")]
     pub log: bool,
     #[arg(long, hide = true)]
     pub remove_log: bool,
@@ -407,6 +415,7 @@ pub struct LaterBackupArgs {
     pub label: Option<OsString>,
     #[arg(long, hide = true, value_name = "SIZE")]
     pub granularity: Option<OsString>,
+    /// Accepted: neighbouring ranges of an increment are always merged
     #[arg(long, hide = true)]
     pub consolidate: bool,
     #[arg(long, hide = true)]
@@ -424,9 +433,22 @@ name are reported; they are no damage.
 Example:
   strandline backup verify --quick /backups/monday /backups/tuesday")]
     Verify(BackupVerifyArgs),
-    /// Known, and not there yet
-    #[command(hide = true)]
-    Apply(Later),
+    /// Roll a copy forward by increments, in order
+    #[command(after_long_help = "\
+Each increment must fit the copy as it is then; one that does not is refused before anything
+is changed. After an interruption the same command does the rest. A copy that was opened for
+writing has a history of its own and takes no increments.
+
+Example:
+  strandline backup apply /backups/tuesday /backups/wednesday /backups/monday")]
+    Apply(BackupApplyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BackupApplyArgs {
+    /// The increments, then the copy
+    #[arg(required = true, num_args = 2.., value_name = "INCREMENT COPY")]
+    pub paths: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -441,18 +463,20 @@ pub struct BackupVerifyArgs {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-COPY stays as it is. DEST is made if it is missing, and must be empty. The new database is
-verified, and opened once, so that it is a database of its own.
+COPY stays as it is; increments given after it are applied in the new place, in order. DEST
+is made if it is missing, and must be empty. The new database is verified, and opened once,
+so that it is a database of its own.
 
 Examples:
   strandline restore /backups/monday /srv/db
-  strandline restore -t table:people /backups/monday /srv/people")]
+  strandline restore -t table:people /backups/monday /srv/people
+  strandline restore /backups/monday /backups/tuesday /backups/wednesday /srv/db")]
 pub struct RestoreArgs {
     /// Only this table; may be repeated
     #[arg(short = 't', value_name = "TABLE")]
     pub tables: Vec<String>,
-    /// The copy, then the directory of the new database
-    #[arg(required = true, num_args = 2.., value_name = "COPY DEST")]
+    /// The copy, its increments if any, and the directory of the new database
+    #[arg(required = true, num_args = 2.., value_name = "COPY INCREMENT DEST")]
     pub paths: Vec<PathBuf>,
 }
 

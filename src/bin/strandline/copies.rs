@@ -11,27 +11,37 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use strandline::audit::Finding;
 use strandline::backup::{
-    BackupReport, CopyKind, CopyReport, RestoreOptions, VerifyCopyOptions, restore as restore_copy, verify_copy,
+    BackupReport, CopyKind, CopyReport, ManifestFile, RestoreOptions, VerifyCopyOptions, restore as restore_copy,
+    verify_copy,
 };
+use strandline::manifest::Content;
 use strandline::{Backup, BackupOptions, Options, Progress};
 use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
 
 use crate::args::{BackupArgs, BackupCommand, BackupVerifyArgs, LaterBackupArgs, RestoreArgs};
 use crate::home::{Home, table_name, usage};
+use crate::increments;
 use crate::report::{Failure, Outcome, Voice, While, say, unsupported};
 
 /// `backup`
 pub fn backup(home: &Home, args: &BackupArgs) -> Outcome {
-    match (&args.what, &args.dest) {
-        (Some(BackupCommand::Verify(args)), _) => verify(home.voice, args),
-        (Some(BackupCommand::Apply(_)), _) => unsupported("backup apply"),
-        (None, Some(dest)) => copy(home, args, dest),
-        (None, None) => usage("backup", "`backup` needs the directory to copy to"),
+    match (&args.what, &args.dest, &args.into) {
+        (Some(BackupCommand::Verify(args)), ..) => verify(home.voice, args),
+        (Some(BackupCommand::Apply(args)), ..) => increments::apply_all(home.voice, args),
+        (None, Some(dest), _) => copy(home, args, dest),
+        (None, None, Some(into)) => increments::into_copy(home, args, into),
+        (None, None, None) => usage("backup", "`backup` needs the directory to copy to"),
     }
 }
 
 fn copy(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome {
+    let report = take(home, args, dest)?;
+    tell(home.voice, &report)
+}
+
+/// Takes a backup; what was made.
+pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<BackupReport> {
     check_later(&args.later)?;
     let mut tables = Vec::new();
     for object in &args.tables {
@@ -44,23 +54,25 @@ fn copy(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome {
     if let Some(name) = &args.checkpoint {
         options = options.checkpoint(name);
     }
+    if let Some(from) = &args.incremental_from {
+        options = options.incremental_from(increments::origin(from)?);
+    }
     let db = home.write()?;
     let backup = db.backup(options).with(home.path.display())?;
     let report = run(home.voice, &backup, dest);
     let finished = backup.finish().with(home.path.display());
     let report = report?;
     finished?;
-    tell(home.voice, &report)?;
-    home.close(db)
+    home.close(db)?;
+    Ok(report)
 }
 
 /// Options of kinds of backup that are not there yet.
 fn check_later(later: &LaterBackupArgs) -> Outcome {
     let asked = [
-        (later.incremental_from.is_some() || later.into.is_some(), "an incremental backup"),
         (later.log || later.remove_log, "a backup of the log"),
         (later.label.is_some(), "--label"),
-        (later.granularity.is_some() || later.consolidate, "--granularity"),
+        (later.granularity.is_some(), "--granularity"),
         (later.direct_io, "--direct-io"),
     ];
     match asked.iter().find(|(asked, _)| *asked) {
@@ -81,21 +93,21 @@ fn run(voice: Voice, backup: &Backup<'_>, dest: &Path) -> Outcome<BackupReport> 
 }
 
 /// What was made: one line with the origin for those who asked, or all of it as JSON.
-fn tell(voice: Voice, report: &BackupReport) -> Outcome {
+pub fn tell(voice: Voice, report: &BackupReport) -> Outcome {
     let manifest = &report.manifest;
     if !voice.json {
         return voice.step(format_args!("origin {}", manifest.origin()));
     }
-    let files: Vec<_> = manifest.files.iter().map(|file| json!({ "name": file.name, "size": file.size })).collect();
-    let kind = match manifest.kind {
-        CopyKind::Full => "full",
-        CopyKind::Targeted => "targeted",
-        CopyKind::Increment(_) => "increment",
+    let files: Vec<_> = manifest.files.iter().map(file_as_json).collect();
+    let (kind, before) = match manifest.kind {
+        CopyKind::Full => ("full", None),
+        CopyKind::Targeted => ("targeted", None),
+        CopyKind::Increment(origin) => ("increment", Some(origin.to_string())),
     };
     let object = json!({
         "kind": kind,
         "lineage": manifest.lineage.to_string(),
-        "origin_before": null,
+        "origin_before": before,
         "origin": manifest.origin().to_string(),
         "tables": manifest.tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(),
         "files": files,
@@ -103,6 +115,15 @@ fn tell(voice: Voice, report: &BackupReport) -> Outcome {
         "bytes": report.bytes,
     });
     say(serde_json::to_string_pretty(&object).unwrap_or_default())
+}
+
+fn file_as_json(file: &ManifestFile) -> Value {
+    let content = match file.content {
+        Content::Whole => "whole",
+        Content::Unchanged => "unchanged",
+        Content::Ranges(_) => "ranges",
+    };
+    json!({ "name": file.name, "size": file.size, "content": content })
 }
 
 /// `backup verify`
@@ -177,9 +198,6 @@ pub fn restore(voice: Voice, args: &RestoreArgs) -> Outcome {
     let [copy, increments @ .., dest] = &args.paths[..] else {
         return usage("restore", "`restore` takes a copy and the directory of the new database");
     };
-    if !increments.is_empty() {
-        return unsupported("restoring increments");
-    }
     let mut tables = Vec::new();
     for object in &args.tables {
         tables.push(table_name(object)?.to_owned());
@@ -187,11 +205,20 @@ pub fn restore(voice: Voice, args: &RestoreArgs) -> Outcome {
     let vfs: Arc<dyn Vfs> = Arc::new(OsVfs::new());
     let mut meter =
         Meter::new(voice, |file| format!("Restoring {} to {}", copy.join(file).display(), dest.join(file).display()));
-    let options = RestoreOptions { tables, ..RestoreOptions::default() };
+    // Increments fit a whole copy only, so with them the choice of tables comes last.
+    let chosen_now = if increments.is_empty() { tables.clone() } else { Vec::new() };
+    let options = RestoreOptions { tables: chosen_now, ..RestoreOptions::default() };
     let restored = restore_copy(&vfs, copy, dest, &options, &mut meter.callback());
     meter.end(restored.with(copy.display()))?;
+    let mut open = Options::new();
+    if !increments.is_empty() {
+        increments::roll_forward(voice, &vfs, increments, dest)?;
+        if !tables.is_empty() {
+            open = open.restore_only(tables);
+        }
+    }
     // Opening it once for writing makes it a database of its own.
-    Options::new().open(dest).with(dest.display())?.close().with(dest.display())
+    open.open(dest).with(dest.display())?.close().with(dest.display())
 }
 
 /// Shows how far a copy has come: a bar on a terminal, and a line for each file for those who asked.

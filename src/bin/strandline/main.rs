@@ -4,7 +4,7 @@
 //! args      the command line and its help
 //! home      opening the database that -h names; names of objects
 //! report    problems, results, bars, exit codes
-//! tables rows dump load checks copies     the commands; selection is what a dump shows
+//! tables rows dump load checks copies increments     the commands; selection is what a dump shows
 //! config schema packing                   what a table's items are
 //! text dumpfile json_text json_dump       how they are written down
 //! ```
@@ -21,6 +21,7 @@ mod copies;
 mod dump;
 mod dumpfile;
 mod home;
+mod increments;
 mod json_dump;
 mod json_text;
 mod load;

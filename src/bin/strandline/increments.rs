@@ -1,0 +1,150 @@
+//! Increments: where one starts, applying them to a copy, and both in one step.
+//!
+//! An increment lives in a directory of its own until it is applied. `--into` makes that directory beside the copy, under
+//! the copy's name with `.increment` after it, and removes it when it has been applied. If a run dies in between, the next
+//! one finds the directory: a whole increment is applied before anything else, since the copy may have been half-way; an
+//! unfinished one is removed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use strandline::backup::{ApplyReport, CopyKind, Manifest, VerifyCopyOptions, apply, verify_copy};
+use strandline::{Error, ErrorKind, Origin};
+use strandline_vfs::Vfs;
+use strandline_vfs::os::OsVfs;
+
+use crate::args::{BackupApplyArgs, BackupArgs};
+use crate::copies::{Meter, take, tell};
+use crate::home::{Home, usage};
+use crate::report::{Failure, Outcome, Voice, While, say};
+
+/// Where an increment starts: at a copy, when `from` has a slash or is there, else at an origin as it was printed.
+pub fn origin(from: &str) -> Outcome<Origin> {
+    if from.contains('/') || Path::new(from).exists() {
+        return Ok(Manifest::load(&OsVfs::new(), Path::new(from)).with(from)?.origin());
+    }
+    let origin: strandline::Result<Origin> = from.parse();
+    origin.map_err(|_| Error::new(ErrorKind::NotFound, "neither a copy nor an origin").remedy(ORIGIN_REMEDY)).with(from)
+}
+
+const ORIGIN_REMEDY: &str =
+    "give the directory of a backup, or LINEAGE:SEQUENCE as it was printed; or take a full backup";
+
+/// `backup apply`
+pub fn apply_all(voice: Voice, args: &BackupApplyArgs) -> Outcome {
+    let [increments @ .., copy] = &args.paths[..] else {
+        return usage("backup", "`backup apply` takes increments and the copy that they are for");
+    };
+    let vfs = OsVfs::new();
+    let mut told = Vec::new();
+    for increment in increments {
+        let report = apply_one(voice, &vfs, increment, copy)?;
+        told.push(as_json(increment, &report));
+        if Some(increment) == increments.last() {
+            voice.step(format_args!("origin {}", report.manifest.origin()))?;
+        }
+    }
+    if voice.json { say(serde_json::to_string_pretty(&told).unwrap_or_default()) } else { Ok(()) }
+}
+
+fn apply_one(voice: Voice, vfs: &dyn Vfs, increment: &Path, copy: &Path) -> Outcome<ApplyReport> {
+    let mut meter = Meter::new(voice, |file| {
+        format!("Applying {} to {}", increment.join(file).display(), copy.join(file).display())
+    });
+    let applied = apply(vfs, increment, copy, &mut meter.callback());
+    meter.end(applied.with(increment.display()))
+}
+
+fn as_json(increment: &Path, report: &ApplyReport) -> Value {
+    json!({
+        "increment": increment.display().to_string(),
+        "origin": report.manifest.origin().to_string(),
+        "bytes": report.bytes,
+        "removed": report.removed,
+    })
+}
+
+/// Applies increments to a copy that was restored just now, and verifies it. Nothing is left of it when that fails.
+pub fn roll_forward(voice: Voice, vfs: &Arc<dyn Vfs>, increments: &[PathBuf], dest: &Path) -> Outcome {
+    let rolled = increments.iter().try_for_each(|increment| apply_one(voice, &**vfs, increment, dest).map(|_| ()));
+    let verified = rolled.and_then(|()| {
+        let mut meter = Meter::new(voice, |file| format!("Verifying {}", dest.join(file).display()));
+        let checked = verify_copy(vfs, dest, VerifyCopyOptions::default(), &mut meter.callback());
+        meter.end(checked.and_then(|report| report.into_result()).with(dest.display()))
+    });
+    if verified.is_err() {
+        // The directory was empty before, so all that is in it is ours.
+        let _ = fs::remove_dir_all(dest);
+    }
+    verified.map(|_| ())
+}
+
+/// `backup --incremental-from FROM --into COPY`
+pub fn into_copy(home: &Home, args: &BackupArgs, copy: &Path) -> Outcome {
+    let (vfs, place) = (OsVfs::new(), place_beside(copy)?);
+    if place.exists() {
+        finish_earlier(home.voice, &vfs, &place, copy)?;
+    }
+    let report = take(home, args, &place)?;
+    let applied = apply_one(home.voice, &vfs, &place, copy);
+    if !must_be_repeated(&applied) {
+        fs::remove_dir_all(&place).with(place.display())?;
+    }
+    applied?;
+    tell(home.voice, &report)
+}
+
+/// Whether the copy may be half-way, so that the increment is still needed. What does not fit was refused before that.
+fn must_be_repeated(applied: &Outcome<ApplyReport>) -> bool {
+    match applied {
+        Err(Failure::Problem { error, .. }) => matches!(error.kind(), ErrorKind::Io | ErrorKind::Cancelled),
+        Err(_) => true,
+        Ok(_) => false,
+    }
+}
+
+fn place_beside(copy: &Path) -> Outcome<PathBuf> {
+    let full = fs::canonicalize(copy).with(copy.display())?;
+    match full.file_name() {
+        Some(name) => {
+            let mut name = name.to_owned();
+            name.push(".increment");
+            Ok(full.with_file_name(name))
+        }
+        None => usage("backup", "--into needs the directory of a copy"),
+    }
+}
+
+/// Applies what an earlier run had made and not finished with, and clears its place.
+fn finish_earlier(voice: Voice, vfs: &dyn Vfs, place: &Path, copy: &Path) -> Outcome {
+    match Manifest::load(vfs, place) {
+        Ok(manifest) if matches!(manifest.kind, CopyKind::Increment(_)) => {
+            let applied = apply_one(voice, vfs, place, copy);
+            if must_be_repeated(&applied) {
+                return applied.map(|_| ());
+            }
+        }
+        Ok(_) => {
+            let error = Error::new(ErrorKind::Exists, "this place is needed for the increment, and holds a copy");
+            return Err(error.remedy("move it away")).with(place.display());
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => only_ours(place)?,
+        Err(error) => return Err(error).with(place.display()),
+    }
+    fs::remove_dir_all(place).with(place.display())
+}
+
+/// An unfinished increment has nothing in it but the files of one.
+fn only_ours(place: &Path) -> Outcome {
+    for entry in fs::read_dir(place).with(place.display())? {
+        let name = entry.with(place.display())?.file_name();
+        if !name.to_str().is_some_and(strandline::manifest::belongs) {
+            let error =
+                Error::new(ErrorKind::Exists, "this place is needed for the increment, and holds something else");
+            return Err(error.remedy("move it away")).with(place.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! backup --incremental-from, backup apply, restore with increments.
+
+use std::fs;
+
+use crate::shell::Shell;
+
+/// A home with two tables, and a full backup `base` of it.
+fn with_base() -> Shell {
+    let shell = Shell::new();
+    shell.create("key_format=S,value_format=S", "t");
+    shell.create("key_format=r,value_format=S", "r");
+    let many: Vec<String> = (0..400).flat_map(|i| [format!("k{i}"), "v".repeat(500)]).collect();
+    let args: Vec<&str> = ["write", "t"].into_iter().chain(many.iter().map(String::as_str)).collect();
+    shell.run(&args).silent();
+    shell.run(&["backup", "base"]).silent();
+    shell
+}
+
+/// What is in a home, as text.
+fn contents(shell: &Shell, home: &str) -> String {
+    let tables = shell.run_on(home, &["list"]).output();
+    let dumps = tables.lines().map(|table| shell.run_on(home, &["dump", table]).output());
+    dumps.collect()
+}
+
+fn step(shell: &Shell, i: u32) {
+    let (key, table) = (format!("new{i}"), format!("made{i}"));
+    shell.run(&["write", "-o", "t", "k7", &key, &key, "x"]).silent();
+    shell.create("", &table);
+    shell.run(&["write", &table, "a", "b"]).silent();
+}
+
+#[test]
+fn a_copy_is_rolled_forward_step_by_step() {
+    let shell = with_base();
+    step(&shell, 1);
+    let text = shell.run(&["-v", "backup", "--incremental-from", "base", "inc1"]).output();
+    let origin = text.lines().last().unwrap().strip_prefix("origin ").unwrap().to_owned();
+    step(&shell, 2);
+    shell.run(&["drop", "r"]).silent();
+    let json = shell.run(&["--json", "backup", "--incremental-from", &origin, "inc2"]).output();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["kind"].as_str(), json["origin_before"].as_str()), (Some("increment"), Some(origin.as_str())));
+    assert!(json["files"].as_array().unwrap().iter().any(|file| file["content"] == "ranges"), "{json}");
+    shell.run(&["backup", "verify", "base", "inc1", "inc2"]).silent();
+    let base = shell.bytes_of("base");
+    shell.bare(&["restore", "base", "inc1", "inc2", "new"], "").silent();
+    assert_eq!(shell.bytes_of("base"), base, "restoring leaves the copy alone");
+    assert_eq!(contents(&shell, "new"), contents(&shell, "home"));
+    shell.bare(&["restore", "-t", "made1", "base", "inc1", "inc2", "part"], "").silent();
+    shell.run_on("part", &["list"]).prints("table:made1\n");
+    shell.run_on("part", &["verify"]).silent();
+    shell.bare(&["backup", "apply", "inc1", "inc2", "base"], "").silent();
+    shell.bare(&["backup", "apply", "inc2", "base"], "").silent();
+    shell.run(&["backup", "verify", "base"]).silent();
+    assert_eq!(contents(&shell, "base"), contents(&shell, "home"));
+}
+
+#[test]
+fn in_one_step() {
+    let shell = with_base();
+    for i in 0..3 {
+        step(&shell, i);
+        shell.run(&["backup", "--incremental-from", "base", "--into", "base"]).silent();
+        assert!(!shell.path("base.increment").exists());
+        shell.run(&["backup", "verify", "base"]).silent();
+        assert_eq!(contents(&shell, "base"), contents(&shell, "home"));
+    }
+    let before = shell.bytes_of("base");
+    shell.run(&["backup", "--incremental-from", "base", "--into", "base"]).silent();
+    assert_eq!(shell.bytes_of("base").len(), before.len());
+}
+
+#[test]
+fn what_a_run_that_died_left_is_finished_or_cleared() {
+    let shell = with_base();
+    step(&shell, 1);
+    shell.run(&["backup", "--incremental-from", "base", "base.increment"]).silent();
+    // As after a crash in the middle of applying it: the manifest has been put aside.
+    fs::rename(shell.path("base/Strandline.manifest"), shell.path("base/Strandline.manifest.base")).unwrap();
+    assert_eq!(shell.run_on("base", &["list"]).code, 1);
+    step(&shell, 2);
+    shell.run(&["backup", "--incremental-from", "./base", "--into", "base"]).silent();
+    assert_eq!(contents(&shell, "base"), contents(&shell, "home"));
+    fs::create_dir(shell.path("base.increment")).unwrap();
+    shell.write("base.increment/Strandline.catalog.copy", "half");
+    shell.run(&["backup", "--incremental-from", "base", "--into", "base"]).silent();
+    fs::create_dir(shell.path("base.increment")).unwrap();
+    shell.write("base.increment/diary", "mine");
+    shell.run(&["backup", "--incremental-from", "base", "--into", "base"]).fails_with("base.increment");
+    assert_eq!(shell.read("base.increment/diary"), "mine");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_nothing_changes() {
+    let shell = with_base();
+    step(&shell, 1);
+    shell.run(&["backup", "--incremental-from", "base", "inc1"]).silent();
+    step(&shell, 2);
+    shell.run(&["backup", "--incremental-from", "inc1", "inc2"]).silent();
+    let base = shell.bytes_of("base");
+    let kind = |args: &[&str]| {
+        let run = shell.bare(&[&["--json"], args].concat(), "");
+        assert_eq!(run.code, 1, "{args:?} {run:?}");
+        serde_json::from_str::<serde_json::Value>(&run.err).unwrap()["error"]["kind"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(kind(&["backup", "apply", "inc2", "base"]), "WrongBase");
+    assert_eq!(kind(&["backup", "apply", "base", "base"]), "WrongBase");
+    assert_eq!(kind(&["restore", "base", "inc2", "new"]), "WrongBase");
+    assert_eq!(kind(&["restore", "inc1", "new"]), "WrongBase");
+    assert!(!shell.path("new").exists());
+    assert_eq!(shell.bytes_of("base"), base);
+    assert_eq!(kind(&["-h", "home", "backup", "--incremental-from", "0123456789abcdef:1", "x"]), "WrongBase");
+    assert_eq!(kind(&["-h", "home", "backup", "--incremental-from", "monday", "x"]), "NotFound");
+    assert_eq!(kind(&["-h", "home", "backup", "--incremental-from", "home/", "x"]), "NotFound");
+    shell.run(&["backup", "--incremental-from", "base", "-t", "t", "x"]).misuses();
+    shell.run(&["backup", "--incremental-from", "base", "--log", "x"]).misuses();
+    shell.run(&["backup", "--into", "base"]).misuses();
+    assert!(!shell.path("x").exists());
+    // A copy that was opened for writing has a history of its own.
+    shell.run_on("base", &["create", "own"]).silent();
+    assert_eq!(kind(&["backup", "apply", "inc1", "base"]), "WrongBase");
+    assert_ne!(shell.run(&["backup", "--incremental-from", "inc1", "--into", "base"]).code, 0);
+    assert!(!shell.path("base.increment").exists());
+}
