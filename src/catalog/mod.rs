@@ -257,6 +257,11 @@ impl Catalog {
         }
     }
 
+    /// Takes older checkpoints out of sight, in memory only.
+    pub fn forget_checkpoints(&self, gone: &BTreeSet<CheckpointSeq>) {
+        self.roots.lock().older.retain(|c| !gone.contains(&c.record.seq));
+    }
+
     /// Sets or removes the pin of an open backup in the root record, durably.
     ///
     /// # Errors

@@ -150,8 +150,10 @@ fn choose(slots: [Result<RootRecord>; 2], path: &Path) -> Result<(Option<usize>,
         }
         // A newer format in one slot is the truth of a newer release: never fall back behind it.
         [Err(e), _] | [_, Err(e)] if e.kind() == ErrorKind::Unsupported => Err(e),
-        [Ok(a), Err(e)] if e.kind() == ErrorKind::Corrupt => Ok((Some(0), a)),
-        [Err(e), Ok(b)] if e.kind() == ErrorKind::Corrupt => Ok((Some(1), b)),
+        // A slot that cannot be read is as good as a damaged one: power went while it was written. What was acknowledged
+        // stands in both (R1), so the other one is not behind it.
+        [Ok(a), Err(e)] if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Io) => Ok((Some(0), a)),
+        [Err(e), Ok(b)] if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Io) => Ok((Some(1), b)),
         [Err(a), Err(b)] if a.kind() == ErrorKind::Corrupt && b.kind() == ErrorKind::Corrupt => {
             Err(a.context("neither slot of the root record is valid").remedy(remedy))
         }

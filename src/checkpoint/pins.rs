@@ -80,11 +80,12 @@ impl Pins {
         self.held.lock().backup
     }
 
-    /// True while the unnamed checkpoint `seq` must be kept although a newer one succeeded it.
+    /// True while the unnamed checkpoint `seq` must be kept although a newer one succeeded it. An open backup keeps every
+    /// one that existed when it was opened (K2): a crash may fall back to the newest of them, whose catalog lists all.
     #[must_use]
     pub fn is_pinned(&self, seq: CheckpointSeq) -> bool {
         let held = self.held.lock();
-        held.views.contains_key(&seq) || held.backup.is_some_and(|(copied, newest)| seq == copied || seq == newest)
+        held.views.contains_key(&seq) || held.backup.is_some_and(|(copied, newest)| seq == copied || seq <= newest)
     }
 
     /// What forbids dropping or replacing `seq`, strongest reason first.

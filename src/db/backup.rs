@@ -1,5 +1,6 @@
 //! The guard that holds a backup open.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -98,6 +99,11 @@ impl<'db> Backup<'db> {
     /// Chooses the checkpoint, pins it, and under contract `Pinned` makes the pin durable before it returns.
     pub(super) fn open(core: &'db Core, options: &BackupOptions) -> Result<Self> {
         core.check_writable()?;
+        let busy = || Error::new(ErrorKind::Busy, "another backup is open").remedy("end it first");
+        if core.checkpointer.pins().backup().is_some() {
+            // Before the fresh checkpoint: a call that fails changes nothing.
+            return Err(busy());
+        }
         if options.fresh_checkpoint {
             if options.checkpoint.is_some() {
                 return Err(Error::invalid("a fresh checkpoint and a named one cannot both be copied")
@@ -121,7 +127,7 @@ impl<'db> Backup<'db> {
             check_origin(&core.catalog.root(), record.seq, origin)?;
         }
         if !core.checkpointer.pins().open_backup(record.seq, newest.seq) {
-            return Err(Error::new(ErrorKind::Busy, "another backup is open").remedy("end it first"));
+            return Err(busy());
         }
         // From here on dropping the guard takes the pins back.
         let mut backup = Self { core, record, plan: Plan::of_manifest(core.ctx.home(), empty_manifest()), open: true };
@@ -158,6 +164,8 @@ impl<'db> Backup<'db> {
     fn make_plan(&self, backup: u64, only: &[String]) -> Result<Plan> {
         let catalog = &self.core.catalog;
         let (tables, older) = catalog.read_at(&self.record)?;
+        // The catalog of a named checkpoint knows checkpoints that were dropped since.
+        let retained: BTreeSet<CheckpointSeq> = catalog.checkpoints().iter().map(|c| c.seq).collect();
         let root = RootRecord { newest: self.record.clone(), pinned: None, restored_from: None, ..catalog.root() };
         let head = PlanHead {
             lineage: root.lineage,
@@ -165,7 +173,7 @@ impl<'db> Backup<'db> {
             backup,
             time_ms: self.core.clock.now_ms(),
             root: root.encode(0),
-            checkpoints: older.iter().map(|c| c.record.seq).collect(),
+            checkpoints: older.iter().map(|c| c.record.seq).filter(|seq| retained.contains(seq)).collect(),
             catalog_size: self.record.lists.map(|_| self.record.catalog_bytes),
         };
         // A file with nothing but its header need not exist, neither here nor in the copy.

@@ -32,10 +32,10 @@ use strandline_vfs::{Lock, Vfs};
 
 use crate::btree::TreeOptions;
 use crate::cache::Cache;
-use crate::catalog::{Catalog, Change, Context, Health, RootRecord, RootSlots};
-use crate::checkpoint::{Checkpointer, Pins};
+use crate::catalog::{Catalog, Change, CheckpointRecord, Context, Health, RootRecord, RootSlots};
+use crate::checkpoint::{CheckpointOptions, Checkpointer, Pins};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{CopyKind, LOCK_FILE, Manifest};
+use crate::manifest::{LOCK_FILE, Manifest};
 use crate::options::{Contract, Settings};
 use crate::sync::{Clock, Entropy};
 use crate::txn::{Epoch, TxnRegistry};
@@ -281,7 +281,7 @@ fn open_copy(request: &Request, manifest: Manifest) -> Result<Opened> {
     let kind = RecoveryKind::Restored { backup: manifest.backup };
     if request.read_only {
         let opened = load(request, None, root, kind)?;
-        opened.catalog.forget(&unlisted(&opened.catalog, &manifest));
+        forget_unlisted(&opened.catalog, &manifest);
         return Ok(opened);
     }
     let slots = RootSlots::create(&*request.vfs, &request.home, &root)?;
@@ -292,26 +292,42 @@ fn open_copy(request: &Request, manifest: Manifest) -> Result<Opened> {
 
 /// Steps that a crash may repeat: drop what the copy does not hold, then retire the manifest, then forget it.
 fn finish_restore(request: &Request, opened: &Opened, manifest: &Manifest) -> Result<()> {
-    let surplus = unlisted(&opened.catalog, manifest);
     if request.read_only {
-        opened.catalog.forget(&surplus);
+        forget_unlisted(&opened.catalog, manifest);
         return Ok(());
     }
+    let surplus = unlisted(&opened.catalog, manifest);
+    let stale = stale(&opened.catalog, manifest);
     opened.catalog.repair_slots()?;
     if !surplus.is_empty() {
         opened.checkpointer.change(|_| Ok(Some(Change::Drop(surplus))))?;
+    }
+    if !stale.is_empty() {
+        let names = stale.into_iter().filter_map(|c| c.name);
+        opened.checkpointer.take(&names.fold(CheckpointOptions::new().force(true), CheckpointOptions::drop))?;
     }
     retire_manifest(request)?;
     opened.catalog.update_root(|root| root.restored_from = None)?;
     survey::remove_debris(request, &opened.catalog)
 }
 
-/// Tables that the catalog's file names and the copy does not hold.
+/// Tables that the catalog's file names and the copy does not hold: those left out of a targeted copy, and those dropped
+/// between a named checkpoint and its backup.
 fn unlisted(catalog: &Catalog, manifest: &Manifest) -> Vec<Arc<crate::catalog::TableSlot>> {
-    if manifest.kind == CopyKind::Full {
-        return Vec::new();
-    }
     catalog.tables().into_iter().filter(|t| !manifest.tables.iter().any(|m| m.id == t.id())).collect()
+}
+
+/// Checkpoints that the catalog's file names and the copy does not hold: those dropped between a named checkpoint and its
+/// backup. Their blocks may have been written over.
+fn stale(catalog: &Catalog, manifest: &Manifest) -> Vec<CheckpointRecord> {
+    let held = |seq| seq == manifest.sequence || manifest.checkpoints.contains(&seq);
+    // What this very recovery made before a crash is newer than the copy.
+    catalog.checkpoints().into_iter().filter(|c| c.seq < manifest.sequence && !held(c.seq)).collect()
+}
+
+fn forget_unlisted(catalog: &Catalog, manifest: &Manifest) {
+    catalog.forget(&unlisted(catalog, manifest));
+    catalog.forget_checkpoints(&stale(catalog, manifest).into_iter().map(|c| c.seq).collect());
 }
 
 fn narrow(request: &Request, manifest: Manifest) -> Result<Manifest> {
