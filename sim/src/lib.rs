@@ -11,7 +11,23 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "strandline")]
+pub mod campaign;
 pub mod disk;
+#[cfg(feature = "strandline")]
+pub mod driver;
+#[cfg(feature = "strandline")]
+pub mod engine;
+#[cfg(feature = "strandline")]
+pub mod exhaustive;
 pub mod explore;
 pub mod litmus;
+#[cfg(feature = "strandline")]
+pub mod model;
+#[cfg(feature = "strandline")]
+pub mod oracle;
+#[cfg(feature = "strandline")]
+pub mod planted;
 pub mod tape;
+#[cfg(feature = "strandline")]
+pub mod workload;

@@ -1,0 +1,223 @@
+//! Checkpoints, views, tables: the calls that change what is durable, and those that look at it.
+
+use std::ops::Bound;
+
+use super::session::{Session, Step, expect, read_failed, refusal, same_rows, told};
+use super::world::Failure;
+use crate::model::{Drop, Refusal, Rows, TableSet, Visible};
+use crate::oracle::Rule;
+
+impl Session<'_, '_> {
+    /// Begins a point of the history: from now on a crash may show `visible`.
+    pub(super) fn begin_point(&mut self, visible: Visible, why: impl Into<String>) {
+        let at = self.world.src.event();
+        self.world.history.begin(visible, at, why);
+    }
+
+    /// The call has returned: from now on a crash must show the point, or a later one.
+    pub(super) fn ack_point(&mut self) {
+        let at = self.world.src.event();
+        self.world.history.ack(at);
+    }
+
+    pub(super) fn checkpoint(&mut self, name: Option<&str>, drops: &[Drop], force: bool) -> Step {
+        let plan = self.world.live.checkpoints.plan(name, drops);
+        if let Ok(taken) = &plan {
+            let visible = self.world.live.after_checkpoint(name, taken);
+            self.begin_point(visible, format!("checkpoint {}", name.unwrap_or("")));
+        }
+        let answer = self.db.checkpoint(name, drops, force);
+        let got = refusal(&answer, |_| ());
+        let Ok(taken) = plan else {
+            self.world.mark("checkpoint blocked");
+            return told(expect(Rule::Named, &got, &[Err(Refusal::Busy)]), &answer);
+        };
+        let allowed = if taken.unsure { vec![Ok(()), Err(Refusal::Busy)] } else { vec![Ok(())] };
+        told(expect(Rule::Contract, &got, &allowed), &answer)?;
+        let Ok(report) = answer else {
+            self.world.history.cancel();
+            return Ok(());
+        };
+        expect(Rule::Contract, &report.dropped, std::slice::from_ref(&taken.dropped))?;
+        if report.taken {
+            self.ack_point();
+            self.world.live.checkpoint(name, &taken);
+            self.world.mark("checkpoint");
+            return Ok(());
+        }
+        self.world.history.cancel();
+        let may_skip = name.is_none() && !force && taken.dropped.is_empty() && self.world.live.changed.is_empty();
+        expect(Rule::Contract, &may_skip, &[true])
+    }
+
+    pub(super) fn view(&mut self, slot: u8, name: Option<&str>) -> Step {
+        if self.views.contains_key(&slot) {
+            return Ok(());
+        }
+        let known = self.world.live.checkpoints.open_view(slot, name);
+        let answer = self.db.view(name);
+        let mut allowed = vec![if known { Ok(()) } else { Err(Refusal::NotFound) }];
+        if known && name.is_none() && self.world.live.untouched {
+            allowed.push(Err(Refusal::NotFound));
+        }
+        told(expect(Rule::Named, &refusal(&answer, |_| ()), &allowed), &answer)?;
+        match answer {
+            Ok(view) => drop(self.views.insert(slot, view)),
+            Err(_) => self.world.live.checkpoints.close_view(slot),
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_view(&mut self, slot: u8, pattern: u32) -> Step {
+        let (Some(view), Some(tables)) = (self.views.get(&slot), self.world.live.checkpoints.view(slot)) else {
+            return Ok(());
+        };
+        let names = view.tables().map_err(|f| read_failed(&f))?;
+        expect(Rule::Read, &names, &[tables.keys().cloned().collect()])?;
+        for (name, rows) in tables {
+            let got = view.scan(name, Bound::Unbounded, Bound::Unbounded, pattern).map_err(|f| read_failed(&f))?;
+            same_rows(&got, rows, Bound::Unbounded, Bound::Unbounded)
+                .map_err(|f| f.at(format!("table {name} in view {slot}")))?;
+            if let Some((key, value)) = rows.iter().nth(pattern as usize % rows.digest().rows.max(1) as usize) {
+                let got = view.get(name, key).map_err(|f| read_failed(&f))?;
+                expect(Rule::Read, &got, &[Some(value.clone())])?;
+            }
+        }
+        self.world.mark("view read");
+        Ok(())
+    }
+
+    pub(super) fn create_table(&mut self, name: &str) -> Step {
+        let known = self.world.live.tables.contains_key(name);
+        if !known {
+            let mut next = self.world.live.checkpoints.clone();
+            let rows = Rows::of(self.world.live.next_table());
+            next.change_catalog(|tables| drop(tables.insert(name.to_owned(), rows)));
+            self.begin_point(next.visible(), format!("create {name}"));
+        }
+        let answer = self.db.create_table(name);
+        told(expect(Rule::Contract, &refusal(&answer, |()| ()), &[Ok(())]), &answer)?;
+        if !known {
+            self.ack_point();
+            let rows = Rows::of(self.world.live.add_table(name));
+            self.world.live.checkpoints.change_catalog(|tables| drop(tables.insert(name.to_owned(), rows)));
+        }
+        Ok(())
+    }
+
+    /// What holds a table so that it can be neither dropped nor renamed.
+    fn table_held(&self, table: u32) -> bool {
+        let live = &self.world.live;
+        live.checkpoints.viewed(table) || live.backup.as_ref().is_some_and(|b| b.tables.contains(&table))
+    }
+
+    pub(super) fn drop_table(&mut self, name: &str, force: bool) -> Step {
+        let live = &self.world.live;
+        let id = live.tables.get(name).copied();
+        let mut allowed = match id {
+            None if force => vec![Ok(())],
+            None => vec![Err(Refusal::NotFound)],
+            Some(id) if self.table_held(id) => vec![Err(Refusal::Busy)],
+            Some(id) if live.txns.writes_in(id) => vec![Err(Refusal::Busy)],
+            Some(id) if !force && live.changed.contains(&id) => vec![Err(Refusal::Busy)],
+            Some(_) => vec![Ok(())],
+        };
+        // A transaction that is running may count as a user of the table.
+        if allowed == [Ok(())] && id.is_some() && !live.txns.running.is_empty() {
+            allowed.push(Err(Refusal::Busy));
+        }
+        let may_drop = allowed.contains(&Ok(()));
+        if let Some(id) = id.filter(|_| may_drop) {
+            let mut next = live.checkpoints.clone();
+            next.drop_table(id);
+            self.begin_point(next.visible(), format!("drop {name}"));
+        }
+        let answer = self.db.drop_table(name, force);
+        let got = refusal(&answer, |()| ());
+        told(expect(Rule::Contract, &got, &allowed), &answer)?;
+        match (id, got) {
+            (Some(id), Ok(())) => {
+                self.ack_point();
+                self.world.live.tables.remove(name);
+                self.world.live.checkpoints.drop_table(id);
+                self.world.live.txns.forget(id);
+                self.world.live.changed.remove(&id);
+            }
+            (Some(_), Err(_)) if may_drop => self.world.history.cancel(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn rename_table(&mut self, from: &str, to: &str) -> Step {
+        let live = &self.world.live;
+        let Some(&id) = live.tables.get(from) else { return Ok(()) };
+        let mut allowed = Vec::new();
+        if live.tables.contains_key(to) {
+            allowed.push(Err(Refusal::Exists));
+        }
+        if self.table_held(id) {
+            allowed.push(Err(Refusal::Busy));
+        }
+        if allowed.is_empty() {
+            allowed.push(Ok(()));
+            if !live.txns.running.is_empty() {
+                allowed.push(Err(Refusal::Busy));
+            }
+        }
+        let may = allowed.contains(&Ok(()));
+        if may {
+            let mut next = live.checkpoints.clone();
+            next.rename_table(from, to);
+            self.begin_point(next.visible(), format!("rename {from} {to}"));
+        }
+        let answer = self.db.rename_table(from, to);
+        let got = refusal(&answer, |()| ());
+        told(expect(Rule::Contract, &got, &allowed), &answer)?;
+        match (may, got) {
+            (true, Ok(())) => {
+                self.ack_point();
+                self.world.live.tables.remove(from);
+                self.world.live.tables.insert(to.to_owned(), id);
+                self.world.live.checkpoints.rename_table(from, to);
+            }
+            (true, Err(_)) => self.world.history.cancel(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads everything that can be read and compares.
+    pub(super) fn read_all(&mut self, pattern: u32) -> Step {
+        let names = self.db.tables().map_err(|f| read_failed(&f))?;
+        expect(Rule::Read, &names, &[self.world.live.tables.keys().cloned().collect()])?;
+        let all = self.world.live.committed();
+        let txn = self.db.begin().map_err(|f| read_failed(&f))?;
+        for (name, rows) in &all {
+            let got = txn.scan(name, Bound::Unbounded, Bound::Unbounded, pattern).map_err(|f| read_failed(&f))?;
+            same_rows(&got, rows, Bound::Unbounded, Bound::Unbounded).map_err(|f| f.at(format!("table {name}")))?;
+        }
+        txn.roll_back();
+        let slots: Vec<u8> = self.views.keys().copied().collect();
+        slots.into_iter().try_for_each(|slot| self.read_view(slot, pattern))?;
+        let named = self.world.live.checkpoints.all_named();
+        let names = self.db.named().map_err(|f| read_failed(&f))?;
+        expect(Rule::Named, &names, &[named.iter().map(|(n, _)| n.clone()).collect()])?;
+        named.iter().try_for_each(|(name, tables)| self.read_named(name, tables, pattern))
+    }
+
+    fn read_named(&self, name: &str, tables: &TableSet, pattern: u32) -> Step {
+        let view = self.db.view(Some(name)).map_err(|f| Failure::new(Rule::Named, f.text))?;
+        for (table, rows) in tables {
+            let got = view.scan(table, Bound::Unbounded, Bound::Unbounded, pattern).map_err(|f| read_failed(&f))?;
+            same_rows(&got, rows, Bound::Unbounded, Bound::Unbounded)
+                .map_err(|f| f.at(format!("table {table} in checkpoint `{name}`")))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn verify(&mut self) -> Step {
+        let findings = self.db.verify().map_err(|f| Failure::new(Rule::Verify, f.text))?;
+        expect(Rule::Verify, &findings, &[Vec::new()])
+    }
+}

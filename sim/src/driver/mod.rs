@@ -1,0 +1,15 @@
+//! Puts the engine on simulated disks, tells it what to do, and compares every answer with the model.
+
+mod copying;
+mod durable;
+mod fleet;
+mod panics;
+mod run;
+mod session;
+mod world;
+
+pub use fleet::Fleet;
+pub use panics::{Hush, take as take_panic};
+pub use run::{Noted, Source, run};
+pub use session::Session;
+pub use world::{COPIES, Copy, Failure, HOME, Marks, World};

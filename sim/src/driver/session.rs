@@ -1,0 +1,369 @@
+//! One open database and everything opened from it: each operation is called on the engine and on the model, and the
+//! answers are compared.
+//!
+//! The model goes first: it says which answers are right. The engine's answer is checked, and only a success changes the
+//! model. An operation that can make something durable begins a point of the history before the engine is called and
+//! acknowledges it afterwards; a crash in between may show either.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::copying::Copying;
+use super::world::{Failure, World};
+use crate::engine::{Answer, Backup, Db, Fault, Txn, View};
+use crate::model::{Bytes, Refusal, Rows};
+use crate::oracle::Rule;
+use crate::workload::{Ends, Op, checkpoint_name, key_of, table_name, value_of};
+
+/// The slot of transactions that are committed at once.
+pub(super) const OWN: u8 = 255;
+
+/// The handles of one session.
+pub struct Session<'d, 'w> {
+    pub(super) db: &'d Db,
+    pub(super) world: &'w mut World,
+    pub(super) txns: BTreeMap<u8, Txn<'d>>,
+    pub(super) views: BTreeMap<u8, View>,
+    pub(super) backup: Option<Backup<'d>>,
+    pub(super) copying: Option<Copying>,
+}
+
+pub(super) type Step = Result<(), Failure>;
+
+enum Write {
+    Put,
+    Insert,
+    Update,
+    Delete,
+}
+
+/// Fails with `rule` unless `got` is one of `allowed`.
+pub(super) fn expect<T: PartialEq + std::fmt::Debug>(rule: Rule, got: &T, allowed: &[T]) -> Step {
+    if allowed.contains(got) {
+        return Ok(());
+    }
+    Err(Failure::new(rule, format!("expected {allowed:?}, got {got:?}")))
+}
+
+/// The refusal in an answer, with the success replaced by what the model compares.
+pub(super) fn refusal<T, U>(answer: &Answer<T>, ok: impl FnOnce(&T) -> U) -> Result<U, Refusal> {
+    answer.as_ref().map(ok).map_err(|f| f.refusal)
+}
+
+/// Names the words of the engine beside the failure.
+pub(super) fn told<T>(step: Step, answer: &Answer<T>) -> Step {
+    step.map_err(|mut f| {
+        if let Err(fault) = answer {
+            f.text = format!("{} ({})", f.text, fault.text);
+        }
+        f
+    })
+}
+
+impl<'d, 'w> Session<'d, 'w> {
+    /// A session on an open database.
+    pub fn new(db: &'d Db, world: &'w mut World) -> Self {
+        Self { db, world, txns: BTreeMap::new(), views: BTreeMap::new(), backup: None, copying: None }
+    }
+
+    /// What the plan may look at.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        self.world
+    }
+
+    /// Runs one operation.
+    ///
+    /// # Errors
+    /// A promise that did not hold.
+    pub fn step(&mut self, op: &Op) -> Step {
+        let text = op.to_string();
+        let at = self.world.src.event();
+        self.world.src.label(&text);
+        self.world.dst.label(&text);
+        self.world.done.push((at, text));
+        self.run(op)
+    }
+
+    /// Ends everything that is open, in the order that a caller would.
+    ///
+    /// # Errors
+    /// A promise that did not hold.
+    pub fn leave(&mut self) -> Step {
+        let slots: Vec<u8> = self.txns.keys().copied().collect();
+        slots.into_iter().for_each(|slot| self.roll_back(slot));
+        let views: Vec<u8> = self.views.keys().copied().collect();
+        for slot in views {
+            self.views.remove(&slot);
+            self.world.live.checkpoints.close_view(slot);
+        }
+        self.end_backup(false)
+    }
+
+    fn run(&mut self, op: &Op) -> Step {
+        match op {
+            Op::Begin { slot } => self.begin(*slot),
+            Op::Put { slot, table, key, value, size } => {
+                let value = value_of(*value, *size);
+                self.write(*slot, *table, *key, Some(&value), &Write::Put)
+            }
+            Op::Insert { slot, table, key, value, size } => {
+                let value = value_of(*value, *size);
+                self.write(*slot, *table, *key, Some(&value), &Write::Insert)
+            }
+            Op::Update { slot, table, key, value, size } => {
+                let value = value_of(*value, *size);
+                self.write(*slot, *table, *key, Some(&value), &Write::Update)
+            }
+            Op::Delete { slot, table, key } => self.write(*slot, *table, *key, None, &Write::Delete),
+            Op::Truncate { slot, table, ends } => self.truncate(*slot, *table, *ends),
+            Op::Get { slot, table, key } => self.get(*slot, *table, *key),
+            Op::Scan { slot, table, ends, pattern } => self.scan(*slot, *table, *ends, *pattern),
+            Op::Commit { slot } => self.commit(*slot),
+            Op::RollBack { slot } => {
+                self.roll_back(*slot);
+                Ok(())
+            }
+            Op::Batch { table, key, step, count, value, size } => {
+                self.batch(*table, (*key, *step, *count), *value, *size)
+            }
+            Op::Checkpoint { name, drops, force } => {
+                self.checkpoint(name.map(checkpoint_name).as_deref(), drops, *force)
+            }
+            Op::View { slot, name } => self.view(*slot, name.map(checkpoint_name).as_deref()),
+            Op::ReadView { slot, pattern } => self.read_view(*slot, *pattern),
+            Op::CloseView { slot } => {
+                self.views.remove(slot);
+                self.world.live.checkpoints.close_view(*slot);
+                Ok(())
+            }
+            Op::Create { table } => self.create_table(&table_name(*table)),
+            Op::DropTable { table, force } => self.drop_table(&table_name(*table), *force),
+            Op::Rename { table, to } => self.rename_table(&table_name(*table), &table_name(*to)),
+            Op::Backup { name, fresh } => self.open_backup(name.map(checkpoint_name).as_deref(), *fresh),
+            Op::CopyStep { pieces } => self.copy_step(*pieces),
+            Op::CopyAll => self.copy_all(),
+            Op::Stream => self.stream(),
+            Op::EndBackup { forget } => self.end_backup(*forget),
+            // The driver ends the session.
+            Op::Restart => Ok(()),
+            Op::ReadAll { pattern } => self.read_all(*pattern),
+            Op::Verify => self.verify(),
+        }
+    }
+
+    fn begin(&mut self, slot: u8) -> Step {
+        if self.txns.contains_key(&slot) {
+            return Ok(());
+        }
+        let txn = self.db.begin().map_err(|f| Failure::new(Rule::Contract, f.text))?;
+        self.txns.insert(slot, txn);
+        self.world.live.txns.begin(slot);
+        Ok(())
+    }
+
+    /// Runs `body` in the transaction of `slot`, or in one of its own that is committed if `body` succeeds. Does nothing
+    /// when the slot is empty, the transaction is doomed or the table does not exist.
+    fn within(
+        &mut self,
+        slot: Option<u8>,
+        table: u8,
+        body: impl FnOnce(&mut Self, u8, &str, u32) -> Result<bool, Failure>,
+    ) -> Step {
+        let name = table_name(table);
+        let Some(&id) = self.world.live.tables.get(&name) else { return Ok(()) };
+        let own = slot.is_none();
+        let slot = slot.unwrap_or(OWN);
+        if own {
+            self.begin(slot)?;
+        }
+        match self.world.live.txns.running.get(&slot) {
+            Some(txn) if !txn.doomed => {}
+            _ => return Ok(()),
+        }
+        let fine = body(self, slot, &name, id)?;
+        if !fine && let Some(txn) = self.world.live.txns.running.get_mut(&slot) {
+            txn.doomed = true;
+        }
+        match (own, fine) {
+            (true, true) => self.commit(slot),
+            (true, false) => {
+                self.roll_back(slot);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn txn(&mut self, slot: u8) -> &mut Txn<'d> {
+        self.txns.get_mut(&slot).expect("the model and the session hold the same slots")
+    }
+
+    /// A small cache may refuse any write; the transaction is lost then, nothing else.
+    pub(super) fn may_be_full(&self) -> bool {
+        self.world.config.cache < 1 << 18
+    }
+
+    fn write(&mut self, slot: Option<u8>, table: u8, key: u16, value: Option<&Bytes>, how: &Write) -> Step {
+        let key = key_of(key);
+        self.within(slot, table, |s, slot, name, id| s.write_in(slot, name, id, &key, value, how))
+    }
+
+    /// True when the write succeeded or was refused without harm to the transaction.
+    fn write_in(
+        &mut self,
+        slot: u8,
+        name: &str,
+        id: u32,
+        key: &Bytes,
+        value: Option<&Bytes>,
+        how: &Write,
+    ) -> Result<bool, Failure> {
+        let conflict = self.world.live.txns.conflicts(slot, id, key);
+        let exists = self.world.live.txns.running[&slot].get(id, key).is_some();
+        let txn = self.txn(slot);
+        let empty = Bytes::from([].as_slice());
+        let bytes = value.unwrap_or(&empty);
+        let answer = match how {
+            Write::Put => txn.put(name, key, bytes).map(|()| true),
+            Write::Insert => txn.insert(name, key, bytes).map(|()| true),
+            Write::Update => txn.update(name, key, bytes).map(|()| true),
+            Write::Delete => txn.delete(name, key),
+        };
+        let mut allowed = Vec::new();
+        match (how, exists) {
+            (Write::Insert, true) => allowed.push(Err(Refusal::Exists)),
+            (Write::Update, false) => allowed.push(Err(Refusal::NotFound)),
+            (Write::Delete, false) => allowed.push(Ok(false)),
+            _ if conflict => {}
+            _ => allowed.push(Ok(true)),
+        }
+        if conflict {
+            allowed.push(Err(Refusal::Conflict));
+            self.world.mark("conflict");
+        }
+        if self.may_be_full() {
+            allowed.push(Err(Refusal::Full));
+        }
+        let got = refusal(&answer, |b| *b);
+        told(expect(Rule::Si, &got, &allowed), &answer)?;
+        if got == Ok(true) {
+            self.world.live.txns.write(slot, id, key, value.cloned());
+        }
+        Ok(!matches!(got, Err(Refusal::Conflict | Refusal::Full)))
+    }
+
+    fn truncate(&mut self, slot: Option<u8>, table: u8, ends: Ends) -> Step {
+        self.within(slot, table, |s, slot, name, id| {
+            let (lo, hi) = (bound(ends.lo), bound(ends.hi));
+            let keys = s.world.live.txns.running[&slot].keys(id, as_ref(&lo), as_ref(&hi));
+            let conflict = keys.iter().any(|k| s.world.live.txns.conflicts(slot, id, k));
+            let answer = s.txn(slot).truncate(name, as_ref(&lo), as_ref(&hi));
+            let mut allowed = vec![if conflict { Err(Refusal::Conflict) } else { Ok(keys.len() as u64) }];
+            if s.may_be_full() {
+                allowed.push(Err(Refusal::Full));
+            }
+            let got = refusal(&answer, |n| *n);
+            told(expect(Rule::Si, &got, &allowed), &answer)?;
+            if got.is_ok() {
+                keys.iter().for_each(|k| s.world.live.txns.write(slot, id, k, None));
+            }
+            Ok(got.is_ok())
+        })
+    }
+
+    fn batch(&mut self, table: u8, (first, step, count): (u16, u16, u16), value: u32, size: u32) -> Step {
+        self.within(None, table, |s, slot, name, id| {
+            for n in 0..count {
+                let key = key_of((first + n * step) % s.world.config.keys.max(1));
+                let value = value_of(value + u32::from(n), size);
+                if !s.write_in(slot, name, id, &key, Some(&value), &Write::Put)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+    }
+
+    fn get(&mut self, slot: Option<u8>, table: u8, key: u16) -> Step {
+        let key = key_of(key);
+        self.within(slot, table, |s, slot, name, id| {
+            let expected = s.world.live.txns.running[&slot].get(id, &key);
+            let got = s.txn(slot).get(name, &key).map_err(|f| read_failed(&f))?;
+            expect(Rule::Read, &got, &[expected])?;
+            Ok(true)
+        })
+    }
+
+    fn scan(&mut self, slot: Option<u8>, table: u8, ends: Ends, pattern: u32) -> Step {
+        self.within(slot, table, |s, slot, name, id| {
+            let (lo, hi) = (bound(ends.lo), bound(ends.hi));
+            let rows = s.world.live.txns.running[&slot].rows(id);
+            let got = s.txn(slot).scan(name, as_ref(&lo), as_ref(&hi), pattern).map_err(|f| read_failed(&f))?;
+            same_rows(&got, &rows, as_ref(&lo), as_ref(&hi))?;
+            Ok(true)
+        })
+    }
+
+    fn commit(&mut self, slot: u8) -> Step {
+        let Some(txn) = self.txns.remove(&slot) else { return Ok(()) };
+        let doomed = self.world.live.txns.running.get(&slot).is_some_and(|t| t.doomed);
+        let answer = txn.commit();
+        let mut allowed = vec![if doomed { Err(Refusal::Invalid) } else { Ok(()) }];
+        if self.may_be_full() {
+            allowed.push(Err(Refusal::Full));
+        }
+        let got = refusal(&answer, |()| ());
+        told(expect(Rule::Contract, &got, &allowed), &answer)?;
+        if got.is_ok() {
+            self.world.live.commit(slot);
+        } else {
+            self.world.live.txns.roll_back(slot);
+        }
+        Ok(())
+    }
+
+    pub(super) fn roll_back(&mut self, slot: u8) {
+        if let Some(txn) = self.txns.remove(&slot) {
+            txn.roll_back();
+        }
+        self.world.live.txns.roll_back(slot);
+    }
+}
+
+/// A read that fails on an honest disk.
+pub(super) fn read_failed(fault: &Fault) -> Failure {
+    Failure::new(Rule::Read, format!("a read failed: {}", fault.text))
+}
+
+fn bound(end: Option<(u16, bool)>) -> Bound<Bytes> {
+    match end {
+        None => Bound::Unbounded,
+        Some((key, true)) => Bound::Included(key_of(key)),
+        Some((key, false)) => Bound::Excluded(key_of(key)),
+    }
+}
+
+fn as_ref(bound: &Bound<Bytes>) -> Bound<&[u8]> {
+    match bound {
+        Bound::Unbounded => Bound::Unbounded,
+        Bound::Included(key) => Bound::Included(key),
+        Bound::Excluded(key) => Bound::Excluded(key),
+    }
+}
+
+/// Compares rows that were read with the model's, and names the first difference.
+pub(super) fn same_rows(got: &[(Bytes, Bytes)], rows: &Rows, lo: Bound<&[u8]>, hi: Bound<&[u8]>) -> Step {
+    let expected: Vec<(&Bytes, &Bytes)> = rows.range(lo, hi).collect();
+    let differ = |at: &usize| got.get(*at).map(|(k, v)| (k, v)) != expected.get(*at).copied();
+    let Some(at) = (0..got.len().max(expected.len())).find(differ) else { return Ok(()) };
+    let say = |row: Option<(&Bytes, &Bytes)>| row.map_or("the end".to_owned(), |(k, v)| show(k, v));
+    let (saw, wanted) = (say(got.get(at).map(|(k, v)| (k, v))), say(expected.get(at).copied()));
+    Err(Failure::new(Rule::Read, format!("row {at} of a scan is {saw}, expected {wanted}")))
+}
+
+fn show(key: &[u8], value: &[u8]) -> String {
+    let number = value.first_chunk::<4>().map(|n| u32::from_le_bytes(*n));
+    let number = number.map_or("an empty value".to_owned(), |n| format!("#{n} x{}", value.len()));
+    format!("{} = {number}", String::from_utf8_lossy(&key[..key.len().min(4)]))
+}

@@ -1,0 +1,165 @@
+//! One run: the disks, the model beside them, and the record of what was done.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fleet::Fleet;
+use crate::disk::{Barrier, Profile, SimDisk};
+use crate::engine::Home;
+use crate::model::{History, Live, Visible};
+use crate::oracle::Rule;
+use crate::workload::{Config, Sight};
+
+/// Where the database lives, on the disk of that name.
+pub const HOME: &str = "/src/db";
+/// Where copies go: a disk of their own.
+pub const COPIES: &str = "/dst";
+/// The directory of the database on its own disk, without the fleet in front.
+const HOME_ON_DISK: &str = "/db";
+
+/// A promise that did not hold.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Which one.
+    pub rule: Rule,
+    /// What was expected and what was seen, in words.
+    pub text: String,
+    /// How the moment was reached, outermost first: operations, images, recoveries.
+    pub path: Vec<String>,
+}
+
+impl Failure {
+    /// A failure without a path yet.
+    pub fn new(rule: Rule, text: impl Into<String>) -> Self {
+        Self { rule, text: text.into(), path: Vec::new() }
+    }
+
+    /// Says where it happened; the innermost place is said first.
+    #[must_use]
+    pub fn at(mut self, place: impl Into<String>) -> Self {
+        self.path.insert(0, place.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "FAIL {}: {}", self.rule, self.text)?;
+        self.path.iter().try_for_each(|p| writeln!(f, "  {p}"))
+    }
+}
+
+/// A copy that somebody makes on the second disk.
+#[derive(Clone)]
+pub struct Copy {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What it must show when it is opened (K1).
+    pub expected: Visible,
+    /// The event of the second disk at which it was complete.
+    pub acked: Option<u64>,
+    /// How it is made, for the report.
+    pub how: String,
+}
+
+/// Disks, model, record.
+pub struct World {
+    /// The settings of the run.
+    pub config: Config,
+    /// The directory of the database.
+    pub home: PathBuf,
+    /// The directory of the copies.
+    pub shelf: PathBuf,
+    /// Both disks as one file system.
+    pub fleet: Arc<Fleet>,
+    /// The disk of the database.
+    pub src: SimDisk,
+    /// The disk of the copies.
+    pub dst: SimDisk,
+    /// What the open database must answer.
+    pub live: Live,
+    /// What a crash of the first disk may leave.
+    pub history: History,
+    /// What a crash of the second disk may leave.
+    pub copies: Vec<Copy>,
+    /// Operations so far with the event at which each began.
+    pub done: Vec<(u64, String)>,
+    /// How often something worth counting happened.
+    pub marks: Marks,
+    /// The event of the first disk at which the first open had succeeded.
+    pub created: Option<u64>,
+    opened: u64,
+}
+
+/// Counters that show that rules met real premises.
+pub type Marks = BTreeMap<&'static str, u64>;
+
+impl World {
+    /// Empty disks, except for the directory that will hold the database.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let profile = Profile::by_name(&config.profile).unwrap_or_default();
+        let src = SimDisk::new(profile);
+        // The embedder made the directory long ago; its name is not what is tested.
+        let made = strandline_vfs::Vfs::create_dir(&src, Path::new(HOME_ON_DISK));
+        debug_assert!(made.is_ok());
+        src.settle();
+        Self::on(src, Path::new(HOME), config, Visible::default())
+    }
+
+    /// A world around a disk that exists, whose database in `home` shows `visible` when it is opened.
+    #[must_use]
+    pub fn on(src: SimDisk, home: &Path, config: &Config, visible: Visible) -> Self {
+        let dst = SimDisk::new(src.profile());
+        src.record_barriers(true);
+        dst.record_barriers(true);
+        let (here, there) = if home.starts_with(COPIES) { ("dst", "src") } else { ("src", "dst") };
+        Self {
+            config: config.clone(),
+            home: home.to_owned(),
+            shelf: Path::new("/").join(there),
+            fleet: Arc::new(Fleet::new(&[(here, src.clone()), (there, dst.clone())])),
+            src,
+            dst,
+            live: Live::resume(&visible),
+            history: History::starting_with(visible),
+            copies: Vec::new(),
+            done: Vec::new(),
+            marks: Marks::new(),
+            created: None,
+            opened: 0,
+        }
+    }
+
+    /// How to open the database; each open has its own chance.
+    pub fn next_open(&mut self) -> Home {
+        self.opened += 1;
+        let (dir, config) = (self.home.clone(), self.config.clone());
+        Home { vfs: self.fleet.clone(), dir, config, create: true, salt: self.opened }
+    }
+
+    /// Counts something.
+    pub fn mark(&mut self, what: &'static str) {
+        *self.marks.entry(what).or_default() += 1;
+    }
+
+    /// What the plan may look at.
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        let number = |name: &String| name.strip_prefix('t').and_then(|n| n.parse().ok());
+        Sight {
+            running: self.live.txns.running.iter().map(|(slot, t)| (*slot, t.doomed)).collect(),
+            tables: self.live.tables.keys().filter_map(number).collect(),
+            views: self.live.checkpoints.views().collect(),
+            backup: self.live.backup.is_some(),
+        }
+    }
+
+    /// The barriers recorded so far, of the first and the second disk.
+    #[must_use]
+    pub fn barriers(&self) -> (Vec<Barrier>, Vec<Barrier>) {
+        (self.src.take_barriers(), self.dst.take_barriers())
+    }
+}

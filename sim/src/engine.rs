@@ -1,0 +1,408 @@
+//! The one place that knows the engine's names: everything else in this crate speaks to the types below.
+//!
+//! They are thin. Answers carry the model's word for a refusal and the engine's own text; rows come back as shared bytes,
+//! so that they compare with the model's; tables go by name.
+
+use std::collections::BTreeSet;
+use std::ops::{Bound, ControlFlow};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strandline::audit::Severity;
+use strandline::btree::TreeOptions;
+use strandline::sync::{ManualClock, SeededEntropy};
+use strandline::{
+    BackupOptions, CheckpointOptions, CheckpointRef, Contract, Database, Error, ErrorKind, Options, Progress, Table,
+    TableOptions, Transaction, Workers,
+};
+use strandline_vfs::Vfs;
+
+use crate::model::{Bytes, Drop, Refusal};
+use crate::workload::Config;
+
+/// The name of the file that makes a directory of copied files a database.
+pub const MANIFEST: &str = "Strandline.manifest";
+
+/// A refusal: the model's word for it, and what the engine said.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The kind.
+    pub refusal: Refusal,
+    /// The engine's message.
+    pub text: String,
+}
+
+/// What a call gives.
+pub type Answer<T> = Result<T, Fault>;
+
+/// Rows that were read.
+pub type ReadRows = Vec<(Bytes, Bytes)>;
+
+impl From<Error> for Fault {
+    fn from(e: Error) -> Self {
+        let refusal = match e.kind() {
+            ErrorKind::Conflict => Refusal::Conflict,
+            ErrorKind::Busy => Refusal::Busy,
+            ErrorKind::NotFound => Refusal::NotFound,
+            ErrorKind::Exists => Refusal::Exists,
+            ErrorKind::InvalidArgument => Refusal::Invalid,
+            ErrorKind::Full => Refusal::Full,
+            ErrorKind::Corrupt | ErrorKind::Io => Refusal::Damage,
+            ErrorKind::WrongBase => Refusal::WrongBase,
+            _ => Refusal::Other,
+        };
+        Self { refusal, text: format!("{:?}: {e}", e.kind()) }
+    }
+}
+
+/// How to open a database.
+pub struct Home {
+    /// Where its files are.
+    pub vfs: Arc<dyn Vfs>,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its settings.
+    pub config: Config,
+    /// A missing one is made.
+    pub create: bool,
+    /// What its chance begins with.
+    pub salt: u64,
+}
+
+/// Opens a database, through recovery where that is needed.
+///
+/// # Errors
+/// Whatever the engine refuses.
+pub fn open(home: &Home) -> Answer<Db> {
+    let config = &home.config;
+    let tree = TreeOptions {
+        leaf_bytes: config.leaf,
+        fan_out: 4,
+        fold_versions: 4,
+        overflow_bytes: config.leaf / 2,
+        piece_bytes: 2048,
+    };
+    let mut options = Options::new()
+        .vfs(Arc::clone(&home.vfs))
+        .clock(Arc::new(ManualClock::new(1_700_000_000_000 + home.salt)))
+        .entropy(Arc::new(SeededEntropy::new(home.salt)))
+        .create(home.create)
+        .cache_bytes(config.cache)
+        .workers(Workers::Manual)
+        .tree(tree);
+    if home.create {
+        let contract = if config.pinned { Contract::Pinned } else { Contract::Latest };
+        options = options.unit(config.unit).contract(contract);
+    }
+    Ok(Db(options.open(&home.dir)?))
+}
+
+/// An open database.
+pub struct Db(Database);
+
+/// What a checkpoint call did.
+pub struct Report {
+    /// A checkpoint was made.
+    pub taken: bool,
+    /// The names that went.
+    pub dropped: BTreeSet<String>,
+}
+
+impl Db {
+    /// Closes it.
+    ///
+    /// # Errors
+    /// Whatever the engine refuses; so for all calls below.
+    pub fn close(self) -> Answer<()> {
+        Ok(self.0.close()?)
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self) -> Answer<Txn<'_>> {
+        Ok(Txn { db: &self.0, txn: self.0.begin()? })
+    }
+
+    /// Makes a table.
+    pub fn create_table(&self, name: &str) -> Answer<()> {
+        Ok(self.0.create_table(name, TableOptions::new()).map(|_| ())?)
+    }
+
+    /// Drops a table.
+    pub fn drop_table(&self, name: &str, force: bool) -> Answer<()> {
+        Ok(self.0.drop_table(name, force)?)
+    }
+
+    /// Renames a table.
+    pub fn rename_table(&self, from: &str, to: &str) -> Answer<()> {
+        Ok(self.0.rename_table(from, to)?)
+    }
+
+    /// The names of all tables, sorted.
+    pub fn tables(&self) -> Answer<Vec<String>> {
+        let mut names: Vec<String> = self.0.tables()?.into_iter().map(|t| t.name).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Takes a checkpoint.
+    pub fn checkpoint(&self, name: Option<&str>, drops: &[Drop], force: bool) -> Answer<Report> {
+        let mut options = CheckpointOptions::new().force(force);
+        if let Some(name) = name {
+            options = options.name(name);
+        }
+        for drop in drops {
+            options = match drop {
+                Drop::Name(n) => options.drop(n.as_str()),
+                Drop::From(n) => options.drop_from(n.as_str()),
+                Drop::To(n) => options.drop_to(n.as_str()),
+                Drop::All => options.drop_all(),
+            };
+        }
+        let report = self.0.checkpoint(options)?;
+        Ok(Report { taken: report.taken, dropped: report.dropped.into_iter().filter_map(|d| d.name).collect() })
+    }
+
+    /// The names of all named checkpoints, oldest first.
+    pub fn named(&self) -> Answer<Vec<String>> {
+        Ok(self.0.checkpoints()?.into_iter().filter_map(|c| c.name).collect())
+    }
+
+    /// The name of the newest checkpoint, when it has one.
+    pub fn newest(&self) -> Answer<Option<String>> {
+        Ok(self.0.checkpoints()?.last().and_then(|c| c.name.clone()))
+    }
+
+    /// True when there is any checkpoint.
+    pub fn has_checkpoint(&self) -> Answer<bool> {
+        Ok(!self.0.checkpoints()?.is_empty())
+    }
+
+    /// How many pins hold checkpoints.
+    pub fn pins(&self) -> Answer<usize> {
+        Ok(self.0.checkpoints()?.iter().map(|c| c.pinned_by.len()).sum())
+    }
+
+    /// Opens a view.
+    pub fn view(&self, name: Option<&str>) -> Answer<View> {
+        Ok(View(self.0.view(name.map_or(CheckpointRef::Latest, CheckpointRef::Named))?))
+    }
+
+    /// Opens a backup.
+    pub fn backup(&self, name: Option<&str>, fresh: bool) -> Answer<Backup<'_>> {
+        let mut options = BackupOptions::new().fresh_checkpoint(fresh);
+        if let Some(name) = name {
+            options = options.checkpoint(name);
+        }
+        Ok(Backup(self.0.backup(options)?))
+    }
+
+    /// What the verifier finds.
+    pub fn verify(&self) -> Answer<Vec<String>> {
+        let report = self.0.verify(&strandline::VerifyOptions::default())?;
+        let damage = report.findings.iter().filter(|f| f.severity == Severity::Damage);
+        Ok(damage.map(ToString::to_string).collect())
+    }
+}
+
+/// A transaction.
+pub struct Txn<'d> {
+    db: &'d Database,
+    txn: Transaction<'d>,
+}
+
+impl Txn<'_> {
+    fn table(&self, name: &str) -> Answer<Table> {
+        Ok(self.db.table(name)?)
+    }
+
+    /// Reads one key.
+    ///
+    /// # Errors
+    /// Whatever the engine refuses; so for all calls below.
+    pub fn get(&self, table: &str, key: &[u8]) -> Answer<Option<Bytes>> {
+        Ok(self.txn.get(&self.table(table)?, key)?.map(|v| Bytes::from(&*v)))
+    }
+
+    /// Sets one key.
+    pub fn put(&mut self, table: &str, key: &[u8], value: &[u8]) -> Answer<()> {
+        let table = self.table(table)?;
+        Ok(self.txn.put(&table, key, value)?)
+    }
+
+    /// Sets a new key.
+    pub fn insert(&mut self, table: &str, key: &[u8], value: &[u8]) -> Answer<()> {
+        let table = self.table(table)?;
+        Ok(self.txn.insert(&table, key, value)?)
+    }
+
+    /// Sets a key that is there.
+    pub fn update(&mut self, table: &str, key: &[u8], value: &[u8]) -> Answer<()> {
+        let table = self.table(table)?;
+        Ok(self.txn.update(&table, key, value)?)
+    }
+
+    /// Removes one key.
+    pub fn delete(&mut self, table: &str, key: &[u8]) -> Answer<bool> {
+        let table = self.table(table)?;
+        Ok(self.txn.delete(&table, key)?)
+    }
+
+    /// Removes a range.
+    pub fn truncate(&mut self, table: &str, lo: Bound<&[u8]>, hi: Bound<&[u8]>) -> Answer<u64> {
+        let table = self.table(table)?;
+        Ok(self.txn.truncate::<&[u8]>(&table, (lo, hi))?)
+    }
+
+    /// Reads a range; `pattern` says from which ends.
+    pub fn scan(&self, table: &str, lo: Bound<&[u8]>, hi: Bound<&[u8]>, pattern: u32) -> Answer<ReadRows> {
+        let table = self.table(table)?;
+        if pattern & 12 == 12 && matches!((lo, hi), (Bound::Unbounded, Bound::Unbounded)) {
+            return stepped(self.txn.cursor(&table)?, pattern);
+        }
+        both_ends(self.txn.range::<&[u8]>(&table, (lo, hi))?, pattern)
+    }
+
+    /// Commits.
+    pub fn commit(self) -> Answer<()> {
+        Ok(self.txn.commit().map(|_| ())?)
+    }
+
+    /// Rolls back.
+    pub fn roll_back(self) {
+        self.txn.rollback();
+    }
+}
+
+/// Reads a double-ended range: from the front where the turning pattern has a 0, from the back where it has a 1.
+fn both_ends(mut range: strandline::Range<'_>, pattern: u32) -> Answer<ReadRows> {
+    let (mut front, mut back) = (Vec::new(), Vec::new());
+    for step in 0_u32.. {
+        let from_back = pattern >> (step % 2) & 1 == 1;
+        let Some(row) = (if from_back { range.next_back() } else { range.next() }) else { break };
+        let (key, value) = row?;
+        let row = (Bytes::from(&*key), Bytes::from(&*value));
+        if from_back { back.push(row) } else { front.push(row) }
+    }
+    back.reverse();
+    front.append(&mut back);
+    Ok(front)
+}
+
+/// Reads a whole table by cursor, with steps back in between, and gives the rows in order.
+fn stepped(mut cursor: strandline::Cursor<'_>, pattern: u32) -> Answer<ReadRows> {
+    let mut rows = ReadRows::new();
+    let backwards = pattern & 1 == 1;
+    loop {
+        let moved = if backwards { cursor.prev()? } else { cursor.next()? };
+        if !moved {
+            break;
+        }
+        let Some(key) = cursor.key().map(Bytes::from) else { break };
+        let value = cursor.value()?.map(|v| Bytes::from(&*v)).unwrap_or_else(|| Bytes::from([].as_slice()));
+        rows.push((key.clone(), value));
+        if pattern & 2 == 2 && rows.len().is_multiple_of(3) && !cursor.seek(&key)? {
+            return Err(Fault {
+                refusal: Refusal::Other,
+                text: "a cursor does not find the key it stood on".to_owned(),
+            });
+        }
+    }
+    if backwards {
+        rows.reverse();
+    }
+    Ok(rows)
+}
+
+/// A view of a checkpoint.
+pub struct View(strandline::View);
+
+impl View {
+    /// The names of the tables it holds, sorted.
+    ///
+    /// # Errors
+    /// Whatever the engine refuses; so for all calls below.
+    pub fn tables(&self) -> Answer<Vec<String>> {
+        let mut names: Vec<String> = self.0.tables().map(|t| t.name).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Reads a range; `pattern` says from which ends.
+    pub fn scan(&self, table: &str, lo: Bound<&[u8]>, hi: Bound<&[u8]>, pattern: u32) -> Answer<ReadRows> {
+        both_ends(self.0.range::<&[u8]>(table, (lo, hi))?, pattern)
+    }
+
+    /// Reads one key.
+    pub fn get(&self, table: &str, key: &[u8]) -> Answer<Option<Bytes>> {
+        Ok(self.0.get(table, key)?.map(|v| Bytes::from(&*v)))
+    }
+}
+
+/// One file to copy.
+pub struct Item {
+    /// Its name in the copy.
+    pub name: String,
+    /// Where it is.
+    pub source: PathBuf,
+    /// How many of its bytes.
+    pub size: u64,
+}
+
+/// An open backup.
+pub struct Backup<'d>(strandline::Backup<'d>);
+
+impl Backup<'_> {
+    /// The files to copy; the manifest is not among them.
+    ///
+    /// # Errors
+    /// Whatever the engine refuses; so for all calls below.
+    pub fn items(&self) -> Answer<Vec<Item>> {
+        let items = self.0.items().into_iter().filter(|i| i.name() != MANIFEST);
+        Ok(items.map(|i| Item { name: i.name().to_owned(), source: i.source().to_owned(), size: i.size() }).collect())
+    }
+
+    /// The bytes of the manifest.
+    pub fn manifest(&self) -> Answer<Vec<u8>> {
+        Ok(self.0.manifest())
+    }
+
+    /// Copies everything.
+    pub fn copy_to(&self, dir: &Path) -> Answer<()> {
+        Ok(self.0.copy_to(dir, go_on).map(|_| ())?)
+    }
+
+    /// Writes everything as one stream.
+    pub fn stream(&self, out: &mut Vec<u8>) -> Answer<()> {
+        Ok(self.0.stream_to(out, go_on).map(|_| ())?)
+    }
+
+    /// Ends the backup.
+    pub fn finish(self) -> Answer<()> {
+        Ok(self.0.finish()?)
+    }
+}
+
+fn go_on(_: &Progress<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Unpacks a stream into a directory.
+///
+/// # Errors
+/// Whatever the engine refuses.
+pub fn restore_stream(vfs: &Arc<dyn Vfs>, stream: &[u8], dir: &Path) -> Answer<()> {
+    let mut stream = stream;
+    let options = strandline::RestoreOptions::default();
+    Ok(strandline::backup::restore_stream(vfs, &mut stream, dir, &options, &mut go_on).map(|_| ())?)
+}
+
+/// What is wrong with a copy.
+///
+/// # Errors
+/// Whatever the engine refuses.
+pub fn verify_copy(vfs: &Arc<dyn Vfs>, dir: &Path) -> Answer<Vec<String>> {
+    let options = strandline::backup::VerifyCopyOptions::default();
+    let report = strandline::backup::verify_copy(vfs, dir, options, &mut go_on)?;
+    let damage = report.findings.iter().filter(|f| f.severity == Severity::Damage);
+    Ok(damage.map(ToString::to_string).collect())
+}

@@ -1,0 +1,170 @@
+//! Rot, misdirected and lost writes, missing files: what lies quietly on the medium until somebody reads it (O4).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strandline_vfs::Vfs;
+
+use super::rule::Rule;
+use crate::disk::{Barrier, SimDisk};
+use crate::driver::{self, Failure, Fleet, World};
+use crate::engine::{self, Home};
+use crate::model::{Refusal, Visible};
+use crate::workload::Dice;
+
+/// Damages the quiet disk of a world that was closed cleanly, `times` times afresh, once each, and reads everything.
+/// `older` are barriers from which stale contents may come.
+///
+/// # Errors
+/// Rows that never were, a panic, an error of the wrong kind, or a verifier that misses what a reader met.
+pub fn damage(world: &World, older: &[Barrier], dice: &mut dyn Dice, times: u32) -> Result<u64, Failure> {
+    let frame = world.src.snapshot().frame();
+    let image = frame.image(&frame.all());
+    let expected = world.live.durable();
+    let files: Vec<(PathBuf, Vec<u8>)> = image
+        .contents()
+        .into_iter()
+        .filter_map(|(path, bytes)| Some((path, bytes?)))
+        .filter(|(_, b)| !b.is_empty())
+        .collect();
+    if files.is_empty() {
+        return Ok(0);
+    }
+    for _ in 0..times {
+        let disk = image.boot();
+        let Some(what) = strike(&disk, &files, older, dice) else { continue };
+        let root = what.contains("Strandline.root");
+        let look = AssertUnwindSafe(|| read(&disk, world, &expected, root));
+        let outcome = catch_unwind(look).unwrap_or_else(|_| Err(Failure::new(Rule::Typed, driver::take_panic())));
+        outcome.map_err(|f| f.at(what))?;
+    }
+    Ok(times.into())
+}
+
+fn strike(disk: &SimDisk, files: &[(PathBuf, Vec<u8>)], older: &[Barrier], dice: &mut dyn Dice) -> Option<String> {
+    let (path, bytes) = &files[dice.choose(files.len() as u32) as usize];
+    let at = u64::from(dice.choose(bytes.len() as u32));
+    let block = at / 512 * 512;
+    let len = 512.min(bytes.len() as u64 - block);
+    let name = path.display();
+    match dice.choose(6) {
+        0 | 1 => {
+            let bit = dice.choose(8) as u8;
+            disk.flip(path, at, bit).ok()?;
+            Some(format!("bit {bit} of byte {at} of {name} flipped"))
+        }
+        2 => {
+            disk.make_unreadable(path, block..block + len).ok()?;
+            Some(format!("sector at {block} of {name} unreadable"))
+        }
+        3 => {
+            let from = u64::from(dice.choose(bytes.len() as u32)) / 512 * 512;
+            let other = bytes.get(from as usize..(from + len) as usize)?;
+            if other == &bytes[block as usize..(block + len) as usize] {
+                return None;
+            }
+            disk.overwrite(path, block, other).ok()?;
+            Some(format!("sector at {block} of {name} holds what belongs at {from}"))
+        }
+        4 => stale(disk, path, bytes, older, dice),
+        _ => {
+            let short = at;
+            let file = disk.open(path, strandline_vfs::OpenOptions::write()).ok()?;
+            file.set_len(short).ok()?;
+            file.sync_all().ok()?;
+            Some(format!("{name} cut to {short} bytes"))
+        }
+    }
+}
+
+/// A block keeps what an earlier write left there.
+fn stale(disk: &SimDisk, path: &Path, now: &[u8], older: &[Barrier], dice: &mut dyn Dice) -> Option<String> {
+    let barrier = older.get(dice.choose(older.len() as u32) as usize)?;
+    let frame = barrier.frame();
+    let contents = frame.image(&frame.all()).contents();
+    let (_, then) = contents.into_iter().find(|(p, b)| p == path && b.is_some())?;
+    let then = then?;
+    let differs = |n: &usize| {
+        let range = n * 512..((n + 1) * 512).min(now.len()).min(then.len());
+        now.get(range.clone()) != then.get(range.clone()) && then.get(range).is_some_and(|b| b.iter().any(|x| *x != 0))
+    };
+    let blocks: Vec<usize> = (0..now.len().min(then.len()) / 512).filter(differs).collect();
+    let first = *blocks.get(dice.choose(blocks.len() as u32) as usize)?;
+    // A whole run of older sectors: a block that was never written, though its parent was.
+    let run = blocks.iter().skip_while(|b| **b < first).enumerate().take_while(|(n, b)| **b == first + n).count();
+    let range = first * 512..(first + run) * 512;
+    disk.overwrite(path, range.start as u64, &then[range.clone()]).ok()?;
+    Some(format!("bytes {range:?} of {} as they were at event {}", path.display(), barrier.event))
+}
+
+/// Opens and reads; every answer must be right or an honest error.
+fn read(disk: &SimDisk, world: &World, expected: &Visible, root: bool) -> Result<(), Failure> {
+    let fleet = Arc::new(Fleet::new(&[("src", disk.clone())]));
+    let home = Home { vfs: fleet, dir: world.home.clone(), config: world.config.clone(), create: false, salt: 1 };
+    let honest = |refusal: Refusal, text: &str| match refusal {
+        Refusal::Damage => Ok(()),
+        other => Err(Failure::new(Rule::Typed, format!("damage is reported as {other:?}: {text}"))),
+    };
+    let db = match engine::open(&home) {
+        Ok(db) => db,
+        Err(f) if root && f.refusal != Refusal::Damage => return honest(f.refusal, &f.text),
+        Err(f) => return honest(f.refusal, &f.text),
+    };
+    let mut met = 0;
+    let check = |what: &str, got: engine::Answer<crate::model::Digest>, wanted: Option<crate::model::Digest>| match got
+    {
+        Err(f) => honest(f.refusal, &f.text).map(|()| 1),
+        Ok(digest) if Some(digest) == wanted => Ok(0),
+        Ok(digest) => Err(Failure::new(Rule::Quiet, format!("{what} reads {digest:?}, expected {wanted:?}"))),
+    };
+    match db.tables() {
+        Err(f) => {
+            honest(f.refusal, &f.text)?;
+            met += 1;
+        }
+        Ok(names) if names != expected.latest.keys().cloned().collect::<Vec<_>>() => {
+            return Err(Failure::new(Rule::Quiet, format!("tables {names:?}, expected {expected}")));
+        }
+        Ok(names) => {
+            for name in names {
+                let wanted = expected.latest.get(&name).map(crate::model::Rows::digest);
+                met += check(&name, observe_table(&db, &name), wanted)?;
+            }
+        }
+    }
+    for (checkpoint, tables) in &expected.named {
+        match db.view(Some(checkpoint)) {
+            Err(f) if f.refusal == Refusal::NotFound => {
+                return Err(Failure::new(Rule::Quiet, format!("checkpoint `{checkpoint}` is gone without a word")));
+            }
+            Err(f) => {
+                honest(f.refusal, &f.text)?;
+                met += 1;
+            }
+            Ok(view) => {
+                for (name, rows) in tables {
+                    let got = view.scan(name, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded, 0);
+                    let got = got.map(|rows| super::observe::sum(&rows));
+                    met += check(&format!("{name} in `{checkpoint}`"), got, Some(rows.digest()))?;
+                }
+            }
+        }
+    }
+    let findings = match db.verify() {
+        Ok(findings) => findings.len(),
+        Err(f) => honest(f.refusal, &f.text).map(|()| 1)?,
+    };
+    disk.kill();
+    drop(db);
+    if met > 0 && findings == 0 {
+        return Err(Failure::new(Rule::Verify, format!("{met} reads failed, the verifier finds nothing")));
+    }
+    Ok(())
+}
+
+fn observe_table(db: &engine::Db, name: &str) -> engine::Answer<crate::model::Digest> {
+    let txn = db.begin()?;
+    let rows = txn.scan(name, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded, 0)?;
+    Ok(super::observe::sum(&rows))
+}

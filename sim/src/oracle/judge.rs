@@ -1,0 +1,424 @@
+//! Barriers, images, recoveries, verdicts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::observe::{self, Shown};
+use super::rule::Rule;
+use crate::disk::{AtomKind, Barrier, Choice, Damage, Event, Frame, Image, Limits, SimDisk, canonical};
+use crate::driver::{self, Failure, Fleet, Marks, World};
+use crate::engine::{self, Home};
+use crate::model::{Allowed, History, Refusal, Visible, text_hash};
+use crate::workload::{Config, Op, parse};
+
+/// How hard to look.
+#[derive(Clone, Debug)]
+pub struct Effort {
+    /// Images per barrier.
+    pub limits: Limits,
+    /// Images per barrier of a recovery.
+    pub nested_limits: Limits,
+    /// One in so many recovered images is recovered with crashes; 0 for none.
+    pub nested: u32,
+    /// How often a crash may hit a recovery from a crash.
+    pub depth: u32,
+    /// Damaged in-flight sectors tried per barrier.
+    pub torn: usize,
+    /// Run the verifier on one in so many recovered images; 0 for none.
+    pub verify: u32,
+}
+
+impl Effort {
+    /// For campaigns.
+    #[must_use]
+    pub const fn swarm(seed: u64) -> Self {
+        let mut limits = Limits::canonical(96);
+        limits.seed = seed;
+        let nested_limits = Limits::canonical(24);
+        Self { limits, nested_limits, nested: 12, depth: 1, torn: 4, verify: 4 }
+    }
+
+    /// For small scopes: every image of every barrier, and of every barrier of every recovery.
+    #[must_use]
+    pub const fn exhaustive() -> Self {
+        let limits = Limits { choices: 4096, product: 1024, pairs: 16, random: 8, seed: 0 };
+        let nested_limits = Limits { choices: 512, product: 256, pairs: 8, random: 4, seed: 0 };
+        Self { limits, nested_limits, nested: 1, depth: 1, torn: 4, verify: 1 }
+    }
+}
+
+/// What was done so far.
+#[derive(Clone, Debug, Default)]
+pub struct Count {
+    /// Images judged: one for each choice at each barrier.
+    pub states: u64,
+    /// Different images among them.
+    pub images: u64,
+    /// Times the engine's recovery ran.
+    pub recoveries: u64,
+    /// Recoveries that were crashed themselves.
+    pub nested: u64,
+    /// Runs judged.
+    pub worlds: u64,
+    /// How often something worth counting happened.
+    pub marks: Marks,
+}
+
+impl Count {
+    /// Adds another count.
+    pub fn add(&mut self, other: &Self) {
+        self.states += other.states;
+        self.images += other.images;
+        self.recoveries += other.recoveries;
+        self.nested += other.nested;
+        self.worlds += other.worlds;
+        for (mark, n) in &other.marks {
+            *self.marks.entry(mark).or_default() += n;
+        }
+    }
+}
+
+/// What came of opening an image.
+enum Outcome {
+    Shown(Shown),
+    /// Opened, but something was wrong that no bounds are needed to see.
+    Broken(Rule, String),
+    Refused(Refusal, String),
+    Panicked(String),
+}
+
+/// The judge, with all it has seen.
+pub struct Judge {
+    /// How hard it looks.
+    pub effort: Effort,
+    /// What it did.
+    pub count: Count,
+    verdicts: HashMap<(u64, u64), Arc<Outcome>>,
+    crashed: BTreeSet<(u64, u64)>,
+}
+
+/// Forget verdicts beyond this many, to bound memory.
+const VERDICTS: usize = 400_000;
+
+impl Judge {
+    /// A judge who has seen nothing.
+    #[must_use]
+    pub fn new(effort: Effort) -> Self {
+        Self { effort, count: Count::default(), verdicts: HashMap::new(), crashed: BTreeSet::new() }
+    }
+
+    /// Judges everything that crashes of this world's disks may leave, at barriers from event `since` on. Gives back the
+    /// barriers of the first disk.
+    ///
+    /// # Errors
+    /// The first promise that does not hold.
+    pub fn judge(&mut self, world: &World, since: u64) -> Result<Vec<Barrier>, Failure> {
+        self.count.worlds += 1;
+        for (mark, n) in &world.marks {
+            *self.count.marks.entry(mark).or_default() += n;
+        }
+        if self.verdicts.len() > VERDICTS {
+            self.verdicts.clear();
+            self.crashed.clear();
+        }
+        world.src.mark("end");
+        world.dst.mark("end");
+        let (src, dst) = world.barriers();
+        let limits = self.effort.limits.clone();
+        let depth = self.effort.depth;
+        for barrier in src.iter().filter(|b| b.event >= since) {
+            self.source(world, barrier, &limits, depth)?;
+        }
+        if !world.copies.is_empty() {
+            dst.iter().try_for_each(|barrier| self.copies(world, barrier, &limits, depth))?;
+        }
+        Ok(src)
+    }
+
+    fn source(&mut self, world: &World, barrier: &Barrier, limits: &Limits, depth: u32) -> Result<(), Failure> {
+        let frame = barrier.frame();
+        let choices = canonical(&frame, limits);
+        for choice in &choices {
+            let image = frame.image(choice);
+            self.source_image(world, barrier, &image, depth)
+                .map_err(|f| f.at(describe(&world.src, &frame, choice, None)))?;
+        }
+        if depth > 0 {
+            for (choice, atom, damage) in torn(&frame, &choices, self.effort.torn) {
+                let image = frame.damaged(choice, atom, damage);
+                self.source_image(world, barrier, &image, 0)
+                    .map_err(|f| f.at(describe(&world.src, &frame, choice, Some((atom, damage)))))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn source_image(&mut self, world: &World, barrier: &Barrier, image: &Image, depth: u32) -> Result<(), Failure> {
+        self.count.states += 1;
+        let (hash, birth) = image.hash_and_birth();
+        let allowed = world.history.allowed(birth, barrier.event);
+        self.note(&allowed);
+        let outcome = self.outcome(image, hash, &world.config, &world.home, true);
+        let point = verdict(&outcome, &world.history, &allowed)
+            .map_err(|f| f.at(format!("image {hash:016x} lived from event {birth} to {}", barrier.event)))?;
+        if depth > 0 && self.wants_crash(hash, &world.config) {
+            let mut visible = Visible::clone(&world.history.points()[point].visible);
+            if let Outcome::Shown(shown) = &*outcome {
+                visible.newest.clone_from(&shown.newest);
+            }
+            self.crash_recovery(image, hash, world, visible, depth - 1)
+                .map_err(|f| f.at(format!("recovery of image {hash:016x}")))?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, allowed: &Allowed) {
+        if allowed.points.len() > 1 {
+            *self.count.marks.entry("several points allowed").or_default() += 1;
+        }
+        if allowed.pinned {
+            *self.count.marks.entry("backup open at the cut").or_default() += 1;
+            if allowed.points.iter().any(|p| p + 1 < allowed.promised) {
+                *self.count.marks.entry("fell back past two points").or_default() += 1;
+            }
+        }
+    }
+
+    /// Opens the image, unless that was done before.
+    fn outcome(&mut self, image: &Image, hash: u64, config: &Config, home: &Path, create: bool) -> Arc<Outcome> {
+        let place = (text_hash(format!("{} {config} {create}", home.display()).as_bytes()) >> 64) as u64;
+        if let Some(known) = self.verdicts.get(&(hash, place)) {
+            return Arc::clone(known);
+        }
+        self.count.images += 1;
+        self.count.recoveries += 1;
+        let verify = self.effort.verify > 0 && hash.is_multiple_of(self.effort.verify.into());
+        let outcome = Arc::new(open_image(image.boot(), config, home, create, verify));
+        self.verdicts.insert((hash, place), Arc::clone(&outcome));
+        outcome
+    }
+
+    fn wants_crash(&mut self, hash: u64, config: &Config) -> bool {
+        let sampled = self.effort.nested > 0 && (hash >> 20).is_multiple_of(self.effort.nested.into());
+        sampled && self.crashed.insert((hash, u64::from(config.pinned)))
+    }
+
+    /// Recovers the image with barriers recorded, lets a tail of work follow, and judges all of that (O2).
+    fn crash_recovery(
+        &mut self,
+        image: &Image,
+        hash: u64,
+        before: &World,
+        visible: Visible,
+        depth: u32,
+    ) -> Result<(), Failure> {
+        self.count.nested += 1;
+        let disk = image.boot();
+        let mut world = World::on(disk, &before.home, &before.config, visible);
+        let tail = tail(hash);
+        let in_recovery = |world: &World, f: Failure| match world.created {
+            None if f.rule != Rule::Typed => Failure { rule: Rule::Idempotent, ..f },
+            _ => f,
+        };
+        driver::run(&mut world, &mut tail.iter()).map_err(|f| in_recovery(&world, f))?;
+        world.src.mark("end");
+        let limits = self.effort.nested_limits.clone();
+        let opened = world.created.unwrap_or(u64::MAX);
+        let (src, dst) = world.barriers();
+        for barrier in &src {
+            self.source(&world, barrier, &limits, depth).map_err(|f| match f.rule {
+                Rule::Typed | Rule::K2 => f,
+                _ if barrier.event <= opened => Failure { rule: Rule::Idempotent, ..f },
+                _ => Failure { rule: Rule::Stay, ..f },
+            })?;
+        }
+        if !world.copies.is_empty() {
+            dst.iter().try_for_each(|barrier| self.copies(&world, barrier, &limits, 0))?;
+        }
+        self.count.worlds += 1;
+        Ok(())
+    }
+
+    /// Judges every copy on the second disk (O3).
+    fn copies(&mut self, world: &World, barrier: &Barrier, limits: &Limits, depth: u32) -> Result<(), Failure> {
+        let frame = barrier.frame();
+        for choice in &canonical(&frame, limits) {
+            let image = frame.image(choice);
+            let hash = image.hash();
+            for copy in &world.copies {
+                self.count.states += 1;
+                let outcome = self.outcome(&image, hash, &world.config, &copy.dir, false);
+                let complete = copy.acked.is_some_and(|at| at <= barrier.event);
+                let at = |f: Failure| {
+                    let state = if complete { "complete" } else { "incomplete" };
+                    let place = format!("copy {} ({state}) at event {}", copy.dir.display(), barrier.event);
+                    f.at(place).at(describe(&world.dst, &frame, choice, None))
+                };
+                let shown = copy_verdict(&outcome, &copy.expected, complete).map_err(at)?;
+                if shown && depth > 0 && self.wants_crash(hash, &world.config) {
+                    let newest = if let Outcome::Shown(s) = &*outcome { s.newest.clone() } else { None };
+                    let visible = Visible { newest, ..copy.expected.clone() };
+                    let at_copy = World::on(image.boot(), &copy.dir, &world.config, Visible::default());
+                    self.crash_recovery(&image, hash, &at_copy, visible, 0)
+                        .map_err(|f| f.at(format!("the copy {} is opened", copy.dir.display())))
+                        .map_err(at)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens a disk with the engine's recovery and reads everything.
+fn open_image(disk: SimDisk, config: &Config, home: &Path, create: bool, verify: bool) -> Outcome {
+    let name = home.components().nth(1).map(|c| c.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
+    let fleet = Arc::new(Fleet::new(&[(&name, disk.clone())]));
+    let home = Home { vfs: fleet, dir: home.to_owned(), config: config.clone(), create, salt: 1 };
+    let look = || {
+        let db = match engine::open(&home) {
+            Ok(db) => db,
+            Err(f) => return Outcome::Refused(f.refusal, f.text),
+        };
+        let outcome = match observe::show(&db) {
+            Ok(shown) => Outcome::Shown(shown),
+            Err(f) => Outcome::Broken(Rule::OpenOk, format!("it opens but does not read: {}", f.text)),
+        };
+        let pins = db.pins().unwrap_or(0);
+        let outcome = match outcome {
+            Outcome::Shown(_) if pins > 0 => Outcome::Broken(Rule::K3, format!("{pins} pins after recovery")),
+            other => other,
+        };
+        let outcome = match (outcome, verify.then(|| db.verify())) {
+            (Outcome::Shown(_), Some(Ok(findings))) if !findings.is_empty() => {
+                Outcome::Broken(Rule::Verify, findings.join("; "))
+            }
+            (Outcome::Shown(_), Some(Err(f))) => Outcome::Broken(Rule::Verify, f.text),
+            (other, _) => other,
+        };
+        // The process dies here; what its last close would write is nobody's concern.
+        disk.kill();
+        drop(db);
+        outcome
+    };
+    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| Outcome::Panicked(driver::take_panic()))
+}
+
+/// The number of the point that was recovered (O1).
+fn verdict(outcome: &Outcome, history: &History, allowed: &Allowed) -> Result<usize, Failure> {
+    let shown = match outcome {
+        Outcome::Shown(shown) => shown,
+        Outcome::Broken(rule, text) => return Err(Failure::new(*rule, text.clone())),
+        Outcome::Refused(kind, text) => {
+            return Err(Failure::new(Rule::OpenOk, format!("recovery refuses ({kind:?}): {text}")));
+        }
+        Outcome::Panicked(text) => return Err(Failure::new(Rule::Typed, text.clone())),
+    };
+    if let Some(point) = allowed.find(history, shown.fingerprint) {
+        return Ok(point);
+    }
+    let points = history.points();
+    let same = points.iter().rposition(|p| p.fingerprint == shown.fingerprint);
+    let tables = |p: &crate::model::Point| crate::model::summary(&p.visible.latest) == shown.latest;
+    let rule = match same {
+        _ if allowed.pinned => Rule::K2,
+        Some(n) if n > allowed.newest => Rule::NoFuture,
+        Some(_) => Rule::Durable,
+        None if allowed.points.iter().any(|&p| tables(&points[p])) => Rule::Named,
+        None => Rule::Prefix,
+    };
+    let name = |n: usize| format!("point {n} ({})", points[n].why);
+    let got = same.map_or_else(|| format!("no state that ever was: {shown}"), name);
+    let wanted: Vec<String> = allowed.points.iter().map(|&n| name(n)).collect();
+    let last = allowed.points.last().map(|&n| points[n].visible.to_string()).unwrap_or_default();
+    let pinned = if allowed.pinned { ", a backup was open" } else { "" };
+    Err(Failure::new(
+        rule,
+        format!("recovered {got}; allowed: {}{pinned}; the last of them shows {last}", wanted.join(", ")),
+    ))
+}
+
+/// True when the copy opened.
+fn copy_verdict(outcome: &Outcome, expected: &Visible, complete: bool) -> Result<bool, Failure> {
+    match outcome {
+        Outcome::Panicked(text) => Err(Failure::new(Rule::Typed, text.clone())),
+        Outcome::Refused(_, text) if complete => {
+            Err(Failure::new(Rule::FullModel, format!("a complete copy is refused: {text}")))
+        }
+        Outcome::Refused(..) => Ok(false),
+        Outcome::Broken(rule, text) => {
+            let rule = if complete { *rule } else { Rule::Refuse };
+            Err(Failure::new(rule, format!("the copy opens but is broken: {text}")))
+        }
+        Outcome::Shown(shown) if shown.fingerprint == expected.fingerprint() => Ok(true),
+        Outcome::Shown(shown) => {
+            let rule = if complete { Rule::FullModel } else { Rule::Refuse };
+            Err(Failure::new(rule, format!("the copy shows {shown}, expected {expected}")))
+        }
+    }
+}
+
+/// In-flight sectors to damage, spread over the choices.
+fn torn<'c>(frame: &Frame, choices: &'c [Choice], most: usize) -> Vec<(&'c Choice, usize, Damage)> {
+    let kinds =
+        [Damage::TornHead(8), Damage::Garbage(7), Damage::Unreadable, Damage::TornTail(24), Damage::TornHead(256)];
+    let mut out = Vec::new();
+    let each = choices.len().div_ceil(most.max(1)).max(1);
+    for (n, choice) in choices.iter().enumerate().step_by(each).take(most) {
+        let flying = frame.in_flight(choice);
+        if !flying.is_empty() {
+            let at = (n + frame.barrier().event as usize) % flying.len();
+            out.push((choice, flying[at], kinds[(n + frame.len()) % kinds.len()]));
+        }
+    }
+    out
+}
+
+/// What follows a recovery before the next crash; which of the tails depends on the image.
+fn tail(hash: u64) -> Vec<Op> {
+    let lines: &[&str] = match hash >> 8 & 3 {
+        0 => &["put t0 k1 = #900001 x60", "checkpoint", "delete t0 k1", "checkpoint b"],
+        1 => &["backup", "batch t0 k3 +1 *12 = #900001 x60", "checkpoint", "copy-all", "end-backup", "checkpoint"],
+        2 => &["create t3", "put t3 k1 = #900001 x60", "checkpoint a", "verify", "restart", "checkpoint drop-all"],
+        _ => {
+            &["batch t0 k0 +1 *20 = #900001 x60", "checkpoint", "truncate t0 ..", "checkpoint", "checkpoint", "verify"]
+        }
+    };
+    lines.iter().filter_map(|line| parse(line).ok()).collect()
+}
+
+/// Where an image comes from: the barrier, what was lost, what was kept.
+fn describe(disk: &SimDisk, frame: &Frame, choice: &Choice, damage: Option<(usize, Damage)>) -> String {
+    let events: BTreeMap<u64, Event> = disk.events().into_iter().map(|e| (e.index, e)).collect();
+    let barrier = frame.barrier();
+    let mut text = format!("cut at event {} ({}):", barrier.event, barrier.why);
+    let lost: Vec<usize> = (0..frame.len()).filter(|i| !choice.has(*i)).collect();
+    let kept: Vec<usize> = choice.iter().collect();
+    let mut list = |title: &str, atoms: &[usize]| {
+        let calls: BTreeSet<u64> = atoms.iter().map(|&i| frame.info(i).event).collect();
+        for call in calls.iter().take(12) {
+            let what = events.get(call).map_or_else(|| call.to_string(), ToString::to_string);
+            let parts: Vec<String> =
+                atoms.iter().filter(|&&i| frame.info(i).event == *call).map(|&i| part(&frame.info(i).kind)).collect();
+            text += &format!("\n      {title} {what} {{{}}}", parts.join(" "));
+        }
+        if calls.len() > 12 {
+            text += &format!("\n      {title} {} more calls", calls.len() - 12);
+        }
+    };
+    list("lost", &lost);
+    list("kept", &kept);
+    if let Some((atom, damage)) = damage {
+        text += &format!("\n      damaged {:?} of event {}: {damage:?}", frame.info(atom).kind, frame.info(atom).event);
+    }
+    text
+}
+
+fn part(kind: &AtomKind) -> String {
+    match kind {
+        AtomKind::Sector { offset, .. } => format!("@{offset}"),
+        AtomKind::Length(n) => format!("len={n}"),
+        AtomKind::Name { name, to } => format!("{}{}", if to.is_some() { "+" } else { "-" }, name.to_string_lossy()),
+    }
+}

@@ -1,0 +1,396 @@
+//! Configurations and operations drawn from dice.
+
+use std::fmt;
+
+use super::op::{Ends, KEYS, Op, checkpoint_name};
+use crate::model::Drop;
+
+/// A source of choices: a number below `bound` (0 when `bound` is 0 or 1). Zero is the dullest choice.
+pub trait Dice {
+    /// The next choice.
+    fn choose(&mut self, bound: u32) -> u32;
+
+    /// True in one of `of` cases, never when the choices are dull.
+    fn one_in(&mut self, of: u32) -> bool {
+        self.choose(of) == of - 1
+    }
+}
+
+/// How the engine is opened and what the workload is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Allocation unit, in bytes.
+    pub unit: u32,
+    /// Target size of leaves, in bytes.
+    pub leaf: usize,
+    /// Memory for pages, in bytes.
+    pub cache: usize,
+    /// A crash with a backup open falls back to the checkpoint it pinned.
+    pub pinned: bool,
+    /// Profile of the disks.
+    pub profile: String,
+    /// Different keys in use.
+    pub keys: u16,
+    /// Sizes of values are drawn up to this class.
+    pub sizes: u32,
+    /// Operations in the run.
+    pub length: u32,
+    /// Kinds of operation in use, one bit each.
+    pub kinds: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            unit: 512,
+            leaf: 512,
+            cache: 1 << 20,
+            pinned: true,
+            profile: "strict".to_owned(),
+            keys: KEYS,
+            sizes: 3,
+            length: 40,
+            kinds: u32::MAX,
+        }
+    }
+}
+
+impl Config {
+    /// Draws a configuration.
+    pub fn draw(dice: &mut dyn Dice) -> Self {
+        let pick = |dice: &mut dyn Dice, of: &[u32]| of[dice.choose(of.len() as u32) as usize];
+        let unit = pick(dice, &[512, 512, 4096, 1024]);
+        let leaf = pick(dice, &[512, 512, 1024, 4096]) as usize;
+        let cache = pick(dice, &[1 << 20, 1 << 13, 1 << 14, 1 << 16]) as usize;
+        let pinned = !dice.one_in(3);
+        let keys = pick(dice, &[KEYS.into(), 8, 24, KEYS.into()]) as u16;
+        let sizes = pick(dice, &[3, 4, 5, 7, 5]);
+        let length = 10 + dice.choose(50);
+        let mut kinds = 0;
+        for (kind, (what, _)) in KINDS.iter().enumerate() {
+            let always = matches!(what, Kind::Put | Kind::Checkpoint | Kind::Commit);
+            if always || dice.choose(3) != 2 {
+                kinds |= 1 << kind;
+            }
+        }
+        Self { unit, leaf, cache, pinned, keys, sizes, length, kinds, ..Self::default() }
+    }
+
+    /// Reads the text form back.
+    ///
+    /// # Errors
+    /// The word that makes no sense.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut config = Self::default();
+        for word in text.split_whitespace() {
+            let bad = || format!("`{word}` is no setting");
+            let (name, value) = word.split_once('=').ok_or_else(bad)?;
+            let number = || value.parse::<u32>().map_err(|_| bad());
+            match name {
+                "unit" => config.unit = number()?,
+                "leaf" => config.leaf = number()? as usize,
+                "cache" => config.cache = number()? as usize,
+                "contract" => config.pinned = value == "Pinned",
+                "profile" => config.profile = value.to_owned(),
+                "keys" => config.keys = number()? as u16,
+                "sizes" => config.sizes = number()?,
+                "length" => config.length = number()?,
+                "kinds" => config.kinds = number()?,
+                _ => return Err(bad()),
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let contract = if self.pinned { "Pinned" } else { "Latest" };
+        let Self { unit, leaf, cache, profile, keys, sizes, length, kinds, .. } = self;
+        write!(f, "unit={unit} leaf={leaf} cache={cache} contract={contract} profile={profile} ")?;
+        write!(f, "keys={keys} sizes={sizes} length={length} kinds={kinds}")
+    }
+}
+
+/// What makes sense now: the part of the model that the plan looks at.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// Running transactions, and whether each was refused a write.
+    pub running: Vec<(u8, bool)>,
+    /// Tables by number.
+    pub tables: Vec<u8>,
+    /// Open views.
+    pub views: Vec<u8>,
+    /// A backup is open.
+    pub backup: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Put,
+    Checkpoint,
+    Commit,
+    Begin,
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+    Get,
+    Scan,
+    RollBack,
+    Batch,
+    View,
+    ReadView,
+    CloseView,
+    Create,
+    DropTable,
+    Rename,
+    Backup,
+    CopyStep,
+    CopyAll,
+    Stream,
+    EndBackup,
+    Restart,
+    ReadAll,
+    Verify,
+}
+
+/// Kinds and how often each is drawn, relative to the others.
+const KINDS: [(Kind, u32); 26] = [
+    (Kind::Put, 14),
+    (Kind::Checkpoint, 11),
+    (Kind::Commit, 9),
+    (Kind::Begin, 6),
+    (Kind::Insert, 4),
+    (Kind::Update, 4),
+    (Kind::Delete, 8),
+    (Kind::Truncate, 3),
+    (Kind::Get, 3),
+    (Kind::Scan, 4),
+    (Kind::RollBack, 2),
+    (Kind::Batch, 7),
+    (Kind::View, 4),
+    (Kind::ReadView, 3),
+    (Kind::CloseView, 4),
+    (Kind::Create, 3),
+    (Kind::DropTable, 3),
+    (Kind::Rename, 2),
+    (Kind::Backup, 5),
+    (Kind::CopyStep, 6),
+    (Kind::CopyAll, 2),
+    (Kind::Stream, 1),
+    (Kind::EndBackup, 4),
+    (Kind::Restart, 2),
+    (Kind::ReadAll, 2),
+    (Kind::Verify, 1),
+];
+
+const SLOTS: u8 = 3;
+const TABLES: u8 = 4;
+/// Sizes of values by class; the last ones need overflow blocks.
+const SIZES: [u32; 8] = [4, 12, 60, 200, 600, 0, 3000, 9000];
+
+/// Draws operations one by one.
+pub struct Plan<'d> {
+    config: Config,
+    dice: &'d mut dyn Dice,
+    left: u32,
+    value: u32,
+}
+
+impl<'d> Plan<'d> {
+    /// A plan of `config.length` operations.
+    pub fn new(config: &Config, dice: &'d mut dyn Dice) -> Self {
+        Self { config: config.clone(), left: config.length, dice, value: 0 }
+    }
+
+    /// The next operation; `None` at the end.
+    pub fn next(&mut self, sight: &Sight) -> Option<Op> {
+        self.left = self.left.checked_sub(1)?;
+        if sight.tables.is_empty() {
+            return Some(Op::Create { table: self.dice.choose(TABLES.into()) as u8 });
+        }
+        let kind = self.kind(sight);
+        Some(self.op(kind, sight))
+    }
+
+    fn kind(&mut self, sight: &Sight) -> Kind {
+        let weight = |at: usize, (kind, weight): (Kind, u32)| {
+            let on = self.config.kinds & (1 << at) != 0 && makes_sense(kind, sight);
+            if on { weight } else { 0 }
+        };
+        let weights: Vec<u32> = KINDS.iter().enumerate().map(|(at, k)| weight(at, *k)).collect();
+        let mut n = self.dice.choose(weights.iter().sum());
+        for (at, w) in weights.iter().enumerate() {
+            if n < *w {
+                return KINDS[at].0;
+            }
+            n -= w;
+        }
+        Kind::Put
+    }
+
+    fn op(&mut self, kind: Kind, sight: &Sight) -> Op {
+        let table = self.among(&sight.tables);
+        match kind {
+            Kind::Begin => Op::Begin { slot: free_slot(sight) },
+            Kind::Put => {
+                let (slot, key, value, size) = self.row(sight);
+                Op::Put { slot, table, key, value, size }
+            }
+            Kind::Insert => {
+                let (slot, key, value, size) = self.row(sight);
+                Op::Insert { slot, table, key, value, size }
+            }
+            Kind::Update => {
+                let (slot, key, value, size) = self.row(sight);
+                Op::Update { slot, table, key, value, size }
+            }
+            Kind::Delete => Op::Delete { slot: self.slot(sight), table, key: self.key() },
+            Kind::Truncate => Op::Truncate { slot: self.slot(sight), table, ends: self.ends() },
+            Kind::Get => Op::Get { slot: self.slot(sight), table, key: self.key() },
+            Kind::Scan => Op::Scan { slot: self.slot(sight), table, ends: self.ends(), pattern: self.dice.choose(16) },
+            Kind::Commit => Op::Commit { slot: self.running(sight) },
+            Kind::RollBack => Op::RollBack { slot: self.running(sight) },
+            Kind::Batch => self.batch(table),
+            Kind::Checkpoint => self.checkpoint(),
+            Kind::View => Op::View { slot: free_view(sight), name: self.name(2) },
+            Kind::ReadView => Op::ReadView { slot: self.among(&sight.views), pattern: self.dice.choose(16) },
+            Kind::CloseView => Op::CloseView { slot: self.among(&sight.views) },
+            Kind::Create => Op::Create { table: self.dice.choose(TABLES.into()) as u8 },
+            Kind::DropTable => Op::DropTable { table, force: self.dice.one_in(2) },
+            Kind::Rename => Op::Rename { table, to: self.dice.choose(TABLES.into()) as u8 },
+            Kind::Backup => Op::Backup { name: self.name(4), fresh: self.dice.one_in(5) },
+            Kind::CopyStep => Op::CopyStep { pieces: 1 + self.dice.choose(12) as u16 },
+            Kind::CopyAll => Op::CopyAll,
+            Kind::Stream => Op::Stream,
+            Kind::EndBackup => Op::EndBackup { forget: self.dice.one_in(3) },
+            Kind::Restart => Op::Restart,
+            Kind::ReadAll => Op::ReadAll { pattern: self.dice.choose(16) },
+            Kind::Verify => Op::Verify,
+        }
+    }
+
+    fn row(&mut self, sight: &Sight) -> (Option<u8>, u16, u32, u32) {
+        self.value += 1;
+        (self.slot(sight), self.key(), self.value, self.size())
+    }
+
+    fn batch(&mut self, table: u8) -> Op {
+        let count = 1 + self.dice.choose(24) as u16;
+        let value = self.value + 1;
+        self.value += u32::from(count);
+        Op::Batch { table, key: self.key(), step: 1 + self.dice.choose(3) as u16, count, value, size: self.size() }
+    }
+
+    fn checkpoint(&mut self) -> Op {
+        let drops = match self.dice.choose(8) {
+            5 => vec![Drop::Name(self.any_name())],
+            6 => match self.dice.choose(4) {
+                0 => vec![Drop::From(self.any_name())],
+                1 => vec![Drop::To(self.any_name())],
+                2 => vec![Drop::All],
+                _ => vec![Drop::Name(self.any_name()), Drop::Name(self.any_name())],
+            },
+            _ => Vec::new(),
+        };
+        Op::Checkpoint { name: self.name(3), drops, force: self.dice.one_in(6) }
+    }
+
+    fn any_name(&mut self) -> String {
+        // Now and then one that never exists.
+        let n = self.dice.choose(5) as u8;
+        if n == 4 { "unknown".to_owned() } else { checkpoint_name(n) }
+    }
+
+    fn name(&mut self, of: u32) -> Option<u8> {
+        self.dice.one_in(of).then(|| self.dice.choose(4) as u8)
+    }
+
+    fn slot(&mut self, sight: &Sight) -> Option<u8> {
+        let usable: Vec<u8> = sight.running.iter().filter(|(_, doomed)| !doomed).map(|(s, _)| *s).collect();
+        if usable.is_empty() || self.dice.one_in(3) { None } else { Some(self.among(&usable)) }
+    }
+
+    fn running(&mut self, sight: &Sight) -> u8 {
+        let slots: Vec<u8> = sight.running.iter().map(|(s, _)| *s).collect();
+        self.among(&slots)
+    }
+
+    fn among(&mut self, of: &[u8]) -> u8 {
+        of.get(self.dice.choose(of.len() as u32) as usize).copied().unwrap_or(0)
+    }
+
+    fn key(&mut self) -> u16 {
+        self.dice.choose(self.config.keys.into()) as u16
+    }
+
+    fn size(&mut self) -> u32 {
+        SIZES[self.dice.choose(self.config.sizes.clamp(1, 8)) as usize]
+    }
+
+    fn ends(&mut self) -> Ends {
+        let mut end = || match self.dice.choose(4) {
+            0 => None,
+            _ => Some((self.dice.choose(self.config.keys.into()) as u16, self.dice.choose(2) == 0)),
+        };
+        let (lo, hi) = (end(), end());
+        match (lo, hi) {
+            // Mostly the right way round; sometimes empty on purpose.
+            (Some(l), Some(h)) if l.0 > h.0 && !self.dice.one_in(4) => Ends { lo: Some(h), hi: Some(l) },
+            _ => Ends { lo, hi },
+        }
+    }
+}
+
+fn free_slot(sight: &Sight) -> u8 {
+    (0..SLOTS).find(|s| sight.running.iter().all(|(r, _)| r != s)).unwrap_or(0)
+}
+
+fn free_view(sight: &Sight) -> u8 {
+    (0..SLOTS).find(|s| !sight.views.contains(s)).unwrap_or(0)
+}
+
+fn makes_sense(kind: Kind, sight: &Sight) -> bool {
+    match kind {
+        Kind::Begin => sight.running.len() < SLOTS.into(),
+        Kind::Commit | Kind::RollBack => !sight.running.is_empty(),
+        Kind::View => sight.views.len() < SLOTS.into(),
+        Kind::ReadView | Kind::CloseView => !sight.views.is_empty(),
+        Kind::CopyStep | Kind::CopyAll | Kind::Stream | Kind::EndBackup => sight.backup,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_read_back() {
+        struct Last;
+        impl Dice for Last {
+            fn choose(&mut self, bound: u32) -> u32 {
+                bound.saturating_sub(1)
+            }
+        }
+        for config in [Config::default(), Config::draw(&mut Last)] {
+            assert_eq!(Config::parse(&config.to_string()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn dull_dice_make_a_plan() {
+        struct Dull;
+        impl Dice for Dull {
+            fn choose(&mut self, _: u32) -> u32 {
+                0
+            }
+        }
+        let sight = Sight { tables: vec![0], ..Sight::default() };
+        let mut dice = Dull;
+        let mut plan = Plan::new(&Config { length: 2, ..Config::default() }, &mut dice);
+        assert!(plan.next(&sight).is_some() && plan.next(&sight).is_some());
+        assert!(plan.next(&sight).is_none());
+    }
+}

@@ -1,0 +1,87 @@
+//! The engine on simulated disks, crashed everywhere: what every `cargo test` asks of it.
+//!
+//! About a minute: all small workloads, a minute's share of random ones, equal runs twice, and every case that ever failed.
+//! `cargo sim run` goes on for as long as it is let.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use strandline_sim::campaign::{Budget, Case, Progress, run_case, run_tape, swarm};
+use strandline_sim::exhaustive::{BACKUP, Counterexample, STORE, exhaustive};
+use strandline_sim::oracle::{Effort, Judge};
+use strandline_sim::tape::Tape;
+use strandline_sim::workload::Config;
+
+fn small_scope(what: &str, alphabet: &[&str], length: usize, config: &Config) {
+    match exhaustive(alphabet, length, config, 2) {
+        Ok((walked, count)) => {
+            println!(
+                "{what}: {walked} workloads of up to {length} operations, {} crash states, {} different images, {} crashed recoveries",
+                count.states, count.images, count.nested
+            );
+            assert!(count.images > 100, "the walk met hardly any image");
+        }
+        Err(found) => {
+            let Counterexample { ops, failure } = *found;
+            let ops: Vec<String> = ops.iter().map(ToString::to_string).collect();
+            panic!("{failure}\nconfig {config}\n{}", ops.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn every_small_workload_survives_every_crash() {
+    small_scope("store", &STORE, 3, &Config::default());
+}
+
+#[test]
+fn every_small_backup_survives_every_crash() {
+    small_scope("backup, pinned", &BACKUP, 3, &Config::default());
+    small_scope("backup, latest", &BACKUP, 3, &Config { pinned: false, ..Config::default() });
+}
+
+#[test]
+fn random_workloads_survive_crashes() {
+    let jobs = 2;
+    let budget = Budget { time: Duration::from_secs(20), states: u64::MAX, jobs };
+    let (count, found) = swarm(1_000_000, budget, &Progress::new(jobs));
+    if let Some(found) = found {
+        panic!("{}\nseed {}\n{}", found.failure, found.seed, found.case);
+    }
+    println!("{count:#?}");
+    for mark in ["several points allowed", "backup open at the cut", "copy", "conflict", "restart", "damaged images"] {
+        assert!(count.marks.contains_key(mark), "no run met `{mark}`");
+    }
+}
+
+#[test]
+fn equal_runs_have_equal_traces() {
+    for seed in 0..20 {
+        let run = || {
+            let mut judge = Judge::new(Effort { nested: 0, verify: 0, ..Effort::swarm(0) });
+            let (case, result) = run_tape(&mut Tape::seeded(seed), &mut judge);
+            (case, result.map_err(|f| f.to_string()), judge.count.states, judge.count.images)
+        };
+        let (first, second) = (run(), run());
+        assert_eq!(first, second, "seed {seed}");
+        assert!(first.1.is_ok(), "{}\n{}", first.1.unwrap_err(), first.0);
+    }
+}
+
+#[test]
+fn what_once_failed_passes() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/regress");
+    let mut files: Vec<_> = fs::read_dir(&dir).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+    files.retain(|f: &std::path::PathBuf| f.extension().is_some_and(|e| e == "case"));
+    files.sort();
+    for file in files {
+        let name = file.display();
+        let text = fs::read_to_string(&file).unwrap();
+        let case = Case::parse(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(!case.why.is_empty(), "{name} does not say why it is kept");
+        if let Err(failure) = run_case(&case, &mut Case::judge()) {
+            panic!("{name}: {failure}");
+        }
+    }
+}
