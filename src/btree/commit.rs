@@ -20,6 +20,7 @@ use crate::types::{CheckpointSeq, CommitSeq};
 
 use super::inner::{Child, Inner};
 use super::leaf::{Body, Leaf};
+use super::options::TreeOptions;
 use super::shared::Shared;
 use super::tree::{Place, Tree};
 use super::versions::Change;
@@ -183,9 +184,7 @@ impl Tree {
             self.mark_path(writes[0].key, live);
         }
         leaf.recharge(body);
-        let options = &shared.options;
-        body.versions.len() >= body.fold_at.max(options.fold_versions)
-            || (body.versions.arena_len() > options.leaf_bytes / 2 && body.versions.len() >= body.fold_at)
+        worth_folding(body, &shared.options)
     }
 
     /// Folds, splits and merges the leaves that the batch has made large or small. The commit is published, and its own
@@ -200,6 +199,14 @@ impl Tree {
         }
         self.shared.cache.relieve();
     }
+}
+
+/// True when a leaf has so many versions, or such large ones, that it should be folded. A small image is cheap to fold, and
+/// may be due for merging.
+fn worth_folding(body: &Body, options: &TreeOptions) -> bool {
+    let few = body.image.as_ref().map_or(options.fold_versions, |image| options.fold_versions.min(image.len() / 2 + 8));
+    let many = body.versions.len() >= few || body.versions.arena_len() > options.leaf_bytes / 2;
+    many && body.versions.len() >= body.fold_at
 }
 
 /// Gives up the blocks of the newest value of a key, if it has any, but keeps them for readers.
