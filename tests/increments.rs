@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strandline::backup::{self, Content, CopyKind, Manifest, VerifyCopyOptions};
+use strandline::maintenance::VerifyOptions;
 use strandline::progress::Progress;
 use strandline::sync::{Entropy, ManualClock, SeededEntropy};
 use strandline::{
@@ -241,6 +242,7 @@ fn history(seed: u64) {
             db.close().unwrap();
             db = open(&vfs);
         }
+        back_up_an_older_one(&vfs, &db, &below);
         // Roll one copy forward from an origin that is not after it, and leave the others behind.
         if !copies.is_empty() && below(4) > 0 {
             let copy = &copies[below(copies.len() as u64) as usize];
@@ -260,6 +262,36 @@ fn history(seed: u64) {
             copies.push(copy);
         }
     }
+}
+
+/// Backs up one of the named checkpoints. The copy holds it and the older ones that are still retained, and nothing of what was
+/// dropped since, be it checkpoints or tables.
+fn back_up_an_older_one(vfs: &MemVfs, db: &Database, below: &dyn Fn(u64) -> u64) {
+    let names: Vec<String> = db.checkpoints().unwrap().into_iter().filter_map(|c| c.name).collect();
+    if names.is_empty() {
+        return;
+    }
+    let at = below(names.len() as u64) as usize;
+    let open = db.backup(BackupOptions::new().checkpoint(&names[at])).unwrap();
+    open.copy_to("/named", go_on).unwrap();
+    open.finish().unwrap();
+    assert_sound(vfs, "/named");
+    let mut expected: Contents = contents(db);
+    let latest = format!("@{}", names[at]);
+    expected.retain(|key, _| names[..=at].iter().any(|name| key.ends_with(&format!("@{name}"))));
+    let newest: Contents =
+        expected.iter().filter_map(|(k, v)| Some((k.strip_suffix(&latest)?.to_owned() + "@-", v.clone()))).collect();
+    expected.extend(newest);
+    assert_eq!(restored(vfs, "/named"), expected);
+    let copy = vfs.duplicate();
+    let opened = options(&copy).open("/named").unwrap();
+    assert_eq!(contents(&opened), expected);
+    let damage = opened.verify(&VerifyOptions::new()).unwrap().findings;
+    assert_eq!(damage, []);
+    opened.checkpoint(CheckpointOptions::new().drop_all()).unwrap();
+    assert_eq!(opened.verify(&VerifyOptions::new()).unwrap().findings, []);
+    opened.close().unwrap();
+    remove(vfs, "/named");
 }
 
 /// The origin before the first checkpoint.

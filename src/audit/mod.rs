@@ -210,11 +210,12 @@ impl Audit<'_> {
         // blocks may be gone.
         let retained: Vec<CheckpointSeq> =
             self.older.iter().map(|e| e.record.seq).filter(|seq| (subject.keep_checkpoint)(*seq)).collect();
-        let all_retained = retained.len() == self.older.len();
+        let mut all_walked = true;
         let mut walk = |walker: &mut Walker<'_>| -> Step {
             let mut next = None;
             for state in entry.states.iter().rev() {
                 let needed = next.is_none_or(|n| retained.iter().any(|seq| (state.seq..n).contains(seq)));
+                all_walked &= needed;
                 if let Some(root) = state.root.filter(|_| needed) {
                     walker.state(&root, state.seq, None)?;
                 }
@@ -222,7 +223,7 @@ impl Audit<'_> {
                 walker.next_pass();
             }
             let dead: Vec<Dead> = entry.states.iter().flat_map(|s| s.dead.entries()).copied().collect();
-            partition::check(walker, space, &dead, subject.unit, all_retained)
+            partition::check(walker, space, &dead, subject.unit, all_walked)
         };
         walk_file(subject, &mut self.findings, &mut self.report, &target, meter, &mut walk)
     }
