@@ -12,9 +12,10 @@
 #![deny(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use serde_json::json;
 
 mod backup;
@@ -66,16 +67,31 @@ fn after_help() -> String {
     format!("Rows: {}\n\nStores: {}", rows.join(", "), stores.join(", "))
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let only = chosen_rows(&arguments.only)?;
-    let peers = chosen_peers(&arguments.peers)?;
+    let only = chosen_rows(&arguments.only).unwrap_or_else(|error| usage(&error));
+    let peers = chosen_peers(&arguments.peers).unwrap_or_else(|error| usage(&error));
+    match compare(&arguments, &only, &peers) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nstrandline-compare: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ends the program as the argument parser does for arguments that make no sense.
+fn usage(error: &anyhow::Error) -> ! {
+    Arguments::command().error(clap::error::ErrorKind::InvalidValue, error).exit()
+}
+
+fn compare(arguments: &Arguments, only: &[&'static str], peers: &[Peer]) -> Result<()> {
     let names: Vec<&'static str> = peers.iter().map(|peer| peer.name).collect();
     let default = if arguments.quick { (100_000, 3) } else { (1_000_000, 5) };
     let records = arguments.records.unwrap_or(default.0);
     let rounds = arguments.rounds.unwrap_or(default.1);
 
-    let base = arguments.dir.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
+    let base = arguments.dir.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
     std::fs::create_dir_all(&base)?;
     let work = tempfile::Builder::new().prefix("compare-").tempdir_in(&base)?;
 
@@ -83,7 +99,7 @@ fn main() -> Result<()> {
     let data = Data::new(records as usize);
     let mut ledger = Ledger::default();
     for round in 0..rounds {
-        run_round(&data, &peers, &only, round, rounds, work.path(), &mut ledger)?;
+        run_round(&data, peers, only, round, rounds, work.path(), &mut ledger)?;
     }
     eprintln!();
     if arguments.json {

@@ -12,12 +12,7 @@ use strandline::{BackupOptions, CheckpointOptions, Database, Options, Table, Tab
 
 use super::{Engine, Peer, Session, Settings, Write};
 
-pub const PEER: Peer = Peer {
-    name: "strandline",
-    open,
-    has_cache: true,
-    has_backup: true,
-};
+pub const PEER: Peer = Peer { name: "strandline", open, has_cache: true, has_backup: true };
 
 struct Strandline {
     db: Database,
@@ -25,11 +20,8 @@ struct Strandline {
 }
 
 fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
-    let db = Options::new()
-        .create(true)
-        .cache_bytes(settings.cache_bytes)
-        .checkpoint_every(None)
-        .open(dir.join("home"))?;
+    let db =
+        Options::new().create(true).cache_bytes(settings.cache_bytes).checkpoint_every(None).open(dir.join("home"))?;
     let rows = db.create_table("rows", TableOptions::new())?;
     Ok(Box::new(Strandline { db, rows }))
 }
@@ -92,12 +84,7 @@ impl Session for StrandlineSession<'_> {
         Ok(())
     }
 
-    fn scan(
-        &mut self,
-        from: &[u8],
-        limit: usize,
-        each: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<usize> {
+    fn scan(&mut self, from: &[u8], limit: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<usize> {
         let txn = self.0.db.begin()?;
         let mut cursor = txn.cursor(&self.0.rows)?;
         let mut rows = 0;
