@@ -20,7 +20,7 @@ use anyhow::Result;
 use crate::data::{Data, Model};
 use crate::engine::{Engine, Session, Write};
 use crate::files;
-use crate::stories::Case;
+use crate::stories::{Case, put_rows};
 
 /// How long a phase under a writer lasts at the least.
 const PHASE: Duration = Duration::from_millis(500);
@@ -44,6 +44,26 @@ pub fn story(case: &mut Case<'_>) -> Result<()> {
     if ["backup-commits", "stall-backup", "stall-durable"].iter().any(|row| case.wants(row)) {
         under_writer(case, &*engine, &mut model, &mut copies)?;
     }
+    case.check(&*engine, &model)?;
+    engine.close()?;
+    copies.remove()
+}
+
+/// A full backup, then one row in a hundred changed, then an increment: the
+/// bytes of its files by the bytes of the rows that changed.
+pub fn increment(case: &mut Case<'_>) -> Result<()> {
+    let engine = case.open()?;
+    let mut model = case.load(&*engine)?;
+    let base = case.dir.with_file_name("copies");
+    let mut copies = Copies::new(&base)?;
+    copies.backup(&*engine)?;
+    let rows = case.data.uniform(case.data.len() / 100, case.seed + 8);
+    put_rows(&mut *engine.session()?, case.data, &rows, 1000, &mut model)?;
+    let to = base.join("increment");
+    std::fs::create_dir_all(&to)?;
+    engine.increment(&to)?;
+    let changed = Data::bytes(rows.len()) as f64;
+    case.note("increment-1pct", files::size(&to)? as f64 / changed);
     case.check(&*engine, &model)?;
     engine.close()?;
     copies.remove()

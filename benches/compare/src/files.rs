@@ -20,6 +20,15 @@ pub fn allocated(dir: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// Bytes of the files of a directory.
+pub fn size(dir: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        bytes += entry?.metadata()?.len();
+    }
+    Ok(bytes)
+}
+
 /// Copies a directory and syncs every file of the copy: what `cp -r` and
 /// `sync` do.
 pub fn copy_and_sync(from: &Path, to: &Path) -> Result<()> {

@@ -146,7 +146,12 @@ fn run_round(
     for story in STORIES.iter().filter(wanted) {
         for turn in 0..peers.len() {
             let peer = &peers[(turn + round as usize) % peers.len()];
-            if story.needs == Needs::Cache && !peer.has_cache {
+            let fit = match story.needs {
+                Needs::Nothing => true,
+                Needs::Cache => peer.has_cache,
+                Needs::Increments => peer.has_increments,
+            };
+            if !fit {
                 continue;
             }
             eprint!("\r\x1b[Kround {} of {rounds}: {} .. {}", round + 1, story.rows[0], peer.name);

@@ -70,6 +70,7 @@ pub const ROWS: &[Row] = &[
     row("backup-commits", "commits during a backup, against before", MoreIsBetter),
     row("stall-backup", "longest commit during a backup", Milliseconds),
     row("stall-durable", "longest commit while made durable", Milliseconds),
+    row("increment-1pct", "1 % changed: increment's bytes / changed", LessIsBetter),
     row("durable-1pct", "1 % changed: bytes written / changed", LessIsBetter),
     row("open", "open after a clean close, first get", Milliseconds),
     row("size-load", "file bytes / user bytes, loaded", LessIsBetter),

@@ -34,6 +34,7 @@ const FIRST: &[u8] = b"\0";
 pub enum Needs {
     Nothing,
     Cache,
+    Increments,
 }
 
 /// A sequence of work in one fresh directory.
@@ -76,6 +77,7 @@ pub const STORIES: &[Story] = &[
         needs: Needs::Nothing,
         run: backup::story,
     },
+    Story { rows: &["increment-1pct"], needs: Needs::Increments, run: backup::increment },
     Story { rows: &["durable-1pct"], needs: Needs::Nothing, run: durable_one_percent },
 ];
 

@@ -7,7 +7,7 @@ use canopydb::{Database, DbOptions, EnvOptions};
 
 use super::{Engine, Peer, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "canopydb", open, has_cache: true, has_backup: false };
+pub const PEER: Peer = Peer { name: "canopydb", open, has_cache: true, has_backup: false, has_increments: false };
 
 struct Canopy {
     db: Database,

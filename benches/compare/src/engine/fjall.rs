@@ -7,7 +7,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::{Engine, Peer, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "fjall", open, has_cache: true, has_backup: false };
+pub const PEER: Peer = Peer { name: "fjall", open, has_cache: true, has_backup: false, has_increments: false };
 
 struct Fjall {
     db: Database,

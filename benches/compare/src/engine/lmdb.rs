@@ -9,7 +9,7 @@ use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOpti
 
 use super::{Engine, Peer, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "lmdb", open, has_cache: false, has_backup: true };
+pub const PEER: Peer = Peer { name: "lmdb", open, has_cache: false, has_backup: true, has_increments: false };
 
 struct Lmdb {
     env: Env,

@@ -63,6 +63,12 @@ pub trait Engine: Sync {
     /// Copies the store, while in use, into the empty directory `to`.
     fn backup(&self, to: &Path) -> Result<()>;
 
+    /// Copies what changed since the last `backup` or `increment` of this
+    /// handle, while in use, into the empty directory `to`.
+    fn increment(&self, to: &Path) -> Result<()> {
+        anyhow::bail!("this store has no increments: nothing goes to {}", to.display())
+    }
+
     /// Closes the store in good order.
     fn close(self: Box<Self>) -> Result<()>;
 }
@@ -89,6 +95,8 @@ pub struct Peer {
     pub has_cache: bool,
     /// Whether it can copy itself while in use.
     pub has_backup: bool,
+    /// Whether it can copy only what changed since its last copy.
+    pub has_increments: bool,
 }
 
 /// All stores this program was built with, ours first.

@@ -7,7 +7,7 @@ use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 
 use super::{Engine, Peer, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "redb", open, has_cache: true, has_backup: false };
+pub const PEER: Peer = Peer { name: "redb", open, has_cache: true, has_backup: false, has_increments: false };
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 

@@ -8,7 +8,7 @@ use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Env, Options, Sst
 
 use super::{Engine, Peer, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "rocksdb", open, has_cache: true, has_backup: true };
+pub const PEER: Peer = Peer { name: "rocksdb", open, has_cache: true, has_backup: true, has_increments: false };
 
 struct Rocks {
     db: DB,

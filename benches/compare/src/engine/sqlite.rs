@@ -10,7 +10,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{Engine, Peer, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "sqlite", open, has_cache: true, has_backup: true };
+pub const PEER: Peer = Peer { name: "sqlite", open, has_cache: true, has_backup: true, has_increments: false };
 
 const PUT: &str = "INSERT INTO rows VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = ?2";
 const DELETE: &str = "DELETE FROM rows WHERE k = ?1";

@@ -6,24 +6,36 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Mutex;
 
-use anyhow::Result;
-use strandline::{BackupOptions, CheckpointOptions, Database, Options, Table, TableOptions};
+use anyhow::{Context, Result};
+use strandline::{BackupOptions, CheckpointOptions, Database, Options, Origin, Table, TableOptions};
 
 use super::{Engine, Peer, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "strandline", open, has_cache: true, has_backup: true };
+pub const PEER: Peer = Peer { name: "strandline", open, has_cache: true, has_backup: true, has_increments: true };
 
 struct Strandline {
     db: Database,
     rows: Table,
+    /// Where the next increment starts.
+    last: Mutex<Option<Origin>>,
 }
 
 fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
     let db =
         Options::new().create(true).cache_bytes(settings.cache_bytes).checkpoint_every(None).open(dir.join("home"))?;
     let rows = db.create_table("rows", TableOptions::new())?;
-    Ok(Box::new(Strandline { db, rows }))
+    Ok(Box::new(Strandline { db, rows, last: Mutex::default() }))
+}
+
+impl Strandline {
+    fn copy(&self, options: BackupOptions, to: &Path) -> Result<()> {
+        let backup = self.db.backup(options.fresh_checkpoint(true))?;
+        backup.copy_to(to, |_| ControlFlow::Continue(()))?;
+        *self.last.lock().expect("no panics while held") = Some(backup.origin());
+        Ok(backup.finish()?)
+    }
 }
 
 impl Engine for Strandline {
@@ -49,9 +61,13 @@ impl Engine for Strandline {
     }
 
     fn backup(&self, to: &Path) -> Result<()> {
-        let backup = self.db.backup(BackupOptions::new().fresh_checkpoint(true))?;
-        backup.copy_to(to, |_| ControlFlow::Continue(()))?;
-        Ok(backup.finish()?)
+        self.copy(BackupOptions::new(), to)
+    }
+
+    fn increment(&self, to: &Path) -> Result<()> {
+        let last = *self.last.lock().expect("no panics while held");
+        let last = last.context("there was no backup yet")?;
+        self.copy(BackupOptions::new().incremental_from(last), to)
     }
 
     fn close(self: Box<Self>) -> Result<()> {
