@@ -4,3 +4,6 @@ mod verify;
 
 pub use crate::audit::{AuditReport as VerifyReport, Finding, OnDamage, Severity, Subject};
 pub use verify::{VerifyOptions, verify};
+
+#[cfg(test)]
+mod tests;
