@@ -104,15 +104,12 @@ impl Session for StrandlineSession<'_> {
         let txn = self.0.db.begin()?;
         let mut cursor = txn.cursor(&self.0.rows)?;
         let mut rows = 0;
-        let mut there = cursor.seek(from)?;
-        if !there {
-            there = cursor.next()?;
-        }
+        let mut there = cursor.seek(from)? || cursor.next()?;
         while there
             && rows < limit
-            && let (Some(key), Some(value)) = (cursor.key(), cursor.value()?)
+            && let Some((key, value)) = cursor.row()?
         {
-            each(key, &value);
+            each(key, value);
             rows += 1;
             there = cursor.next()?;
         }
