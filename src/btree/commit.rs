@@ -202,11 +202,13 @@ impl Tree {
 }
 
 /// True when a leaf has so many versions, or such large ones, that it should be folded. A small image is cheap to fold, and
-/// may be due for merging.
+/// may be due for merging. Few versions may have left many bytes behind them: a key written again and again while somebody
+/// reads an old state.
 fn worth_folding(body: &Body, options: &TreeOptions) -> bool {
     let few = body.image.as_ref().map_or(options.fold_versions, |image| options.fold_versions.min(image.len() / 2 + 8));
     let many = body.versions.len() >= few || body.versions.arena_len() > options.leaf_bytes / 2;
-    many && body.versions.len() >= body.fold_at
+    let littered = body.versions.arena_len() > body.fold_bytes.max(4 * options.leaf_bytes);
+    littered || (many && body.versions.len() >= body.fold_at)
 }
 
 /// Gives up the blocks of the newest value of a key, if it has any, but keeps them for readers.

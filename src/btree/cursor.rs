@@ -214,7 +214,7 @@ impl<S: LeafSource> Cursor<S> {
             };
             let loaded = if beyond { Ok(false) } else { self.load(Place::At(&high)).map(|()| true) };
             match loaded {
-                Ok(true) => self.gap = self.range.start,
+                Ok(true) => self.gap = self.place_of(&high),
                 other => {
                     self.view.iter_mut().for_each(|view| view.high = Some(high.clone()));
                     return other;
@@ -243,7 +243,7 @@ impl<S: LeafSource> Cursor<S> {
             };
             let loaded = if beyond { Ok(false) } else { self.load(Place::Below(&low)).map(|()| true) };
             match loaded {
-                Ok(true) => self.gap = self.range.end,
+                Ok(true) => self.gap = self.place_of(&low),
                 other => {
                     self.view.iter_mut().for_each(|view| view.low = Some(low.clone()));
                     return other;
@@ -309,13 +309,24 @@ impl<S: LeafSource> Cursor<S> {
             self.sought = sought;
             return Err(e);
         }
-        let view = self.view.as_ref();
-        self.gap = match (&sought, view) {
-            (Some(key), Some(view)) => view.position(key, false).clamp(self.range.start, self.range.end),
+        self.gap = match (&sought, &self.view) {
+            (Some(key), Some(_)) => self.place_of(key),
             _ if forward => self.range.start,
             _ => self.range.end,
         };
         Ok(())
+    }
+
+    /// The gap before the first record of the view and the range that is at or above a key. A leaf that was loaded at a
+    /// bound need not begin or end there: it may have been merged with the one that the cursor comes from.
+    fn place_of(&self, key: &[u8]) -> usize {
+        let Some(view) = &self.view else { return self.range.start };
+        let at = match key {
+            _ if view.low.as_deref() == Some(key) => 0,
+            _ if view.high.as_deref() == Some(key) => view.len(),
+            key => view.position(key, false),
+        };
+        at.clamp(self.range.start, self.range.end)
     }
 
     fn load(&mut self, place: Place<'_>) -> Result<()> {

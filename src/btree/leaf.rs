@@ -55,6 +55,8 @@ pub(super) struct Body {
     pub saved: Option<BlockAddr>,
     /// Versions that must be there before folding is tried again.
     pub fold_at: usize,
+    /// Bytes of versions, dropped ones included, above which folding is tried all the same.
+    pub fold_bytes: usize,
     charged: usize,
 }
 
@@ -210,6 +212,7 @@ impl Body {
             saved_at: 0,
             saved: None,
             fold_at: 0,
+            fold_bytes: 0,
             charged: 0,
         }
     }
@@ -248,7 +251,7 @@ impl Body {
         let skip = self.versions.skip();
         self.image = None;
         self.versions = Versions::new(skip);
-        self.fold_at = 0;
+        (self.fold_at, self.fold_bytes) = (0, 0);
     }
 
     /// No longer stands in the cache's ring.

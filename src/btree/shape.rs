@@ -115,6 +115,7 @@ impl Tree {
         self.release_dropped(body, limit);
         body.image = Some(folded);
         body.fold_at = if versions.is_empty() { 0 } else { versions.len() + self.shared.options.fold_versions };
+        body.fold_bytes = 2 * versions.arena_len();
         body.versions = versions;
         leaf.recharge(body);
         Counts::add(&self.shared.counts.folds);

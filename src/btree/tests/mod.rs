@@ -1,5 +1,6 @@
 //! The tree against a naive model, one thread and many.
 
+mod changes;
 mod histories;
 mod threads;
 mod world;
