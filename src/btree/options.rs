@@ -33,6 +33,18 @@ impl TreeOptions {
         Self { leaf_bytes, fan_out: 256, fold_versions: 32, overflow_bytes: leaf_bytes / 4, piece_bytes: 1 << 20 }
     }
 
+    /// The nearest sizes that a tree can work with.
+    #[must_use]
+    pub fn within_limits(self) -> Self {
+        Self {
+            leaf_bytes: self.leaf_bytes.clamp(128, 1 << 20),
+            fan_out: self.fan_out.clamp(4, 1 << 12),
+            fold_versions: self.fold_versions.clamp(1, 1 << 16),
+            overflow_bytes: self.overflow_bytes.clamp(16, 1 << 20),
+            piece_bytes: self.piece_bytes.clamp(16, 1 << 26),
+        }
+    }
+
     /// Bytes that an encoded leaf should have at most.
     pub(super) fn page_bytes(&self) -> usize {
         self.leaf_bytes.saturating_sub(BLOCK_HEADER)

@@ -84,6 +84,24 @@ impl Context {
         &self.home
     }
 
+    /// Makes the names in the directory durable.
+    ///
+    /// # Errors
+    /// As [`Context::must_sync`].
+    pub fn sync_home(&self) -> Result<()> {
+        let synced = self.vfs.sync_dir(&self.home);
+        self.must_sync(synced.map_err(|e| Error::io(e, "sync the directory", &self.home)))
+    }
+
+    /// Passes the result of a sync on. One that failed, for whatever reason, leaves unknown what is on disk (V5), and a later
+    /// one proves nothing.
+    ///
+    /// # Errors
+    /// The sync's; the database is then poisoned.
+    pub fn must_sync<T>(&self, synced: Result<T>) -> Result<T> {
+        synced.inspect_err(|e| self.health.poison(e))
+    }
+
     /// The file of a table; opened when it is first read or written.
     ///
     /// # Errors

@@ -63,6 +63,8 @@ struct Roots {
     lists_given_up: bool,
     /// A checkpoint that could not be recorded left rows in the tree that are not true.
     rows_stale: bool,
+    /// The highest number under which a recording was tried: blocks may have been born under it, so it is never used again.
+    tried: CheckpointSeq,
     /// Bytes of live blocks over all table files.
     table_bytes: u64,
 }
@@ -113,6 +115,7 @@ impl Catalog {
             newest_dead,
             lists_given_up: false,
             rows_stale: false,
+            tried: CheckpointSeq::ZERO,
             table_bytes,
         };
         Ok(Self { ctx, store, tree, epoch, registry, tables: RwLock::new(tables), roots: Mutex::new(roots) })
@@ -144,6 +147,13 @@ impl Catalog {
     #[must_use]
     pub fn root(&self) -> RootRecord {
         self.roots.lock().root.clone()
+    }
+
+    /// The number for the next change of the catalog alone; `None` when a checkpoint of the whole database must come first.
+    #[must_use]
+    pub fn next_minor(&self) -> Option<CheckpointSeq> {
+        let roots = self.roots.lock();
+        roots.root.max_seq.max(roots.tried).next_minor()
     }
 
     /// The newest complete checkpoint.
@@ -246,6 +256,11 @@ impl Catalog {
         let live: BTreeSet<TableId> = self.tables.read().values().map(|t| t.id()).collect();
         let rows = tables.into_iter().map(|(name, slot)| (name, slot.entry()));
         Ok((rows.filter(|(_, e)| live.contains(&e.id)).collect(), older))
+    }
+
+    /// From now on the root record is written to these slots, which hold it as it is.
+    pub fn write_to(&self, slots: RootSlots) {
+        self.roots.lock().slots = Some(slots);
     }
 
     /// Takes tables out of sight, in memory only.

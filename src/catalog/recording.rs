@@ -8,7 +8,7 @@ use super::record::CheckpointRecord;
 use super::table::TableSlot;
 use super::{Catalog, Roots};
 use crate::block::{BlockStore, DeadList, drop_entry};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::types::{BlockAddr, CheckpointSeq, CommitSeq, Extent};
 
 /// A change of the set of tables, made durable with a checkpoint of the catalog alone.
@@ -61,9 +61,14 @@ impl Catalog {
     /// # Errors
     /// `Io` and others. Unless the database is poisoned thereby, the old checkpoint is still the truth and the call may be
     /// repeated with a higher number.
+    ///
+    /// # Panics
+    /// When the number was used before.
     pub fn record(&self, recording: Recording) -> Result<CheckpointRecord> {
         let mut roots = self.roots.lock();
         let Recording { seq, name, time_ms, rows, change, drop } = recording;
+        assert!(seq > roots.root.max_seq.max(roots.tried), "checkpoint number {seq} was used before");
+        roots.tried = seq;
         let drops = Drops::resolve(&roots, &drop);
         let table_bytes = bytes_after(&roots, &rows, change.as_ref());
         let written = self.write_rows(&mut roots, seq, &rows, change.as_ref(), &drops);
@@ -202,9 +207,8 @@ impl Catalog {
             let lists = Lists { space, dead };
             (lists.encode(), (lists, freed))
         })?;
-        if self.store.sync()? {
-            let home = self.ctx.home();
-            self.ctx.vfs.sync_dir(home).map_err(|e| Error::io(e, "sync the directory", home))?;
+        if self.ctx.must_sync(self.store.sync())? {
+            self.ctx.sync_home()?;
         }
         Ok((addr, lists, freed))
     }

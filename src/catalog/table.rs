@@ -1,6 +1,6 @@
 //! One table of an open database: its row in the catalog, and, once touched, its file and its tree.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -56,8 +56,8 @@ impl UseKind {
 #[derive(Debug)]
 pub struct TableSlot {
     id: TableId,
-    /// Cursors, views, and transactions with uncommitted changes.
-    users: [AtomicUsize; 3],
+    /// Cursors, views, and transactions with uncommitted changes. Whoever drops the table decides under this lock.
+    users: Mutex<[usize; 3]>,
     /// Every read comes by here, so it takes no lock once the table was touched.
     open: OnceLock<OpenTable>,
     dropped: AtomicBool,
@@ -72,7 +72,7 @@ impl TableSlot {
         let state = State { name: name.into(), entry, unrecorded: None };
         Self {
             id,
-            users: [const { AtomicUsize::new(0) }; 3],
+            users: Mutex::default(),
             open: OnceLock::new(),
             dropped: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -166,22 +166,39 @@ impl TableSlot {
     /// # Errors
     /// `NotFound` when the table was dropped.
     pub fn enter(self: &Arc<Self>, kind: UseKind) -> Result<TableUse> {
-        self.users[kind as usize].fetch_add(1, Ordering::SeqCst);
-        let entered = TableUse { slot: Arc::clone(self), kind };
-        // Whoever drops marks first and counts then; whoever enters counts first and looks then. One of them sees the other.
-        if self.is_dropped() { Err(self.gone()) } else { Ok(entered) }
+        let mut users = self.users.lock();
+        if self.is_dropped() {
+            return Err(self.gone());
+        }
+        users[kind as usize] += 1;
+        Ok(TableUse { slot: Arc::clone(self), kind })
+    }
+
+    /// Marks the table as dropped if `allow`, which is told who uses it, has no objection; nobody comes to use it meanwhile.
+    ///
+    /// # Errors
+    /// What `allow` returns.
+    pub fn drop_if(&self, allow: impl FnOnce(Option<UseKind>) -> Result<()>) -> Result<()> {
+        let users = self.users.lock();
+        allow(user_of(&users))?;
+        self.set_dropped(true);
+        Ok(())
     }
 
     /// Who uses the table in a way that forbids a drop.
     #[must_use]
     pub fn user(&self) -> Option<UseKind> {
-        UseKind::ALL.into_iter().find(|k| self.users[*k as usize].load(Ordering::SeqCst) > 0)
+        user_of(&self.users.lock())
     }
 
     fn gone(&self) -> Error {
         Error::new(ErrorKind::NotFound, format!("table `{}` was dropped", self.name()))
             .remedy("open the table again by its name")
     }
+}
+
+fn user_of(users: &[usize; 3]) -> Option<UseKind> {
+    UseKind::ALL.into_iter().find(|kind| users[*kind as usize] > 0)
 }
 
 /// Keeps a table from being dropped or renamed.
@@ -201,6 +218,6 @@ impl TableUse {
 
 impl Drop for TableUse {
     fn drop(&mut self) {
-        self.slot.users[self.kind as usize].fetch_sub(1, Ordering::SeqCst);
+        self.slot.users.lock()[self.kind as usize] -= 1;
     }
 }

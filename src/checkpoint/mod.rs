@@ -5,8 +5,8 @@
 //! | 1 take the checkpoint lock; check names and pins | old root |
 //! | 2 close the commit gate for a moment: fix snapshot and sequence together | old root |
 //! | 3 each dirty table: reconcile what the snapshot sees into available or new space | old root; the new blocks are unreachable, hence free |
-//! | 4 each: settle the dead lists of dropped checkpoints | old root |
-//! | 5 sync each table file written, and the directory once if files appeared | old root |
+//! | 4 sync each table file written, and the directory once if files appeared | old root |
+//! | 5 each: settle the dead lists of dropped checkpoints | old root |
 //! | 6 rows into the catalog; 3 to 5 for its own tree | old root |
 //! | 7 write and sync the root record | old **or** new, both complete |
 //! | 8 mirror the record to the second slot; what is now unreachable becomes available | new root |
@@ -17,14 +17,16 @@
 //! A table that did not change costs nothing: its newest state serves the new checkpoint too. Commits go on all the time;
 //! they wait only for step 2, which does no I/O.
 //!
-//! A change of the set of tables is a checkpoint of the catalog alone: steps 1, 6, 7, 8 under a *minor* number. The
-//! tables keep their newest states, and what was committed to them since stays as volatile as it was.
+//! A change of the set of tables is a checkpoint of the catalog alone: steps 6, 7, 8 under a *minor* number. The tables
+//! keep their newest states, and what was committed to them since stays as volatile as it was. It waits for no checkpoint
+//! that is still at steps 2 to 4: its number is below the running one's, and the catalog gets both in order.
 //!
 //! # When it fails
 //!
 //! Up to step 6 the old root is the truth and nothing that it reaches was touched. A full device is therefore survived: the
 //! checkpoint is abandoned, the roots it wrote are remembered, and the next one, under a higher number, records them.
-//! Any other failure leaves unknown what is on disk: the database is poisoned.
+//! So is a page that cannot be read back because it is damaged. A failed sync, or any other error of the disk, leaves
+//! unknown what is on it: the database is poisoned.
 
 mod choice;
 mod pins;
@@ -62,14 +64,17 @@ pub struct Checkpointer {
     catalog: Arc<Catalog>,
     pins: Arc<Pins>,
     clock: Arc<dyn Clock>,
+    /// One checkpoint at a time.
     lock: Mutex<()>,
+    /// One recording in the catalog at a time, of a checkpoint or of a change of the set of tables. Taken after `lock`.
+    recording: Mutex<()>,
 }
 
 impl Checkpointer {
     /// For the tables of `catalog`; `pins` says which checkpoints may not go.
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, pins: Arc<Pins>, clock: Arc<dyn Clock>) -> Self {
-        Self { catalog, pins, clock, lock: Mutex::new(()) }
+        Self { catalog, pins, clock, lock: Mutex::new(()), recording: Mutex::new(()) }
     }
 
     /// Which checkpoints may not go, and why.
@@ -93,7 +98,7 @@ impl Checkpointer {
         self.catalog.context().health.check()?;
         let lock = self.lock.lock();
         self.catalog.context().health.check()?;
-        // Refuse early what would be refused in the end; pins may still come, so the choice is made again in step 4.
+        // Refuse early what would be refused in the end; pins may still come, so the choice is made again in step 5.
         options.resolve(&self.catalog.checkpoints(), &self.pins)?;
         let newest = self.catalog.newest();
         if options.may_skip() && newest.seq >= CheckpointSeq::major(1) && !self.is_due() {
@@ -113,22 +118,21 @@ impl Checkpointer {
 
     /// Makes a change of the set of tables durable, with a checkpoint of the catalog alone.
     ///
-    /// `make` is called under the checkpoint lock, when no other change can come between; what it refuses is refused.
+    /// `make` is called when no other change, and no recording of a checkpoint, can come between; what it refuses is refused.
     ///
     /// # Errors
     /// What `make` returns; `Poisoned`; `Io`.
     pub fn change(&self, make: impl FnOnce(&Catalog) -> Result<Option<Change>>) -> Result<()> {
         self.catalog.context().health.check()?;
-        if self.catalog.root().max_seq.next_minor().is_none() {
+        if self.catalog.next_minor().is_none() {
             self.take(&CheckpointOptions::new().force(true))?;
         }
-        let _lock = self.lock.lock();
+        let _recording = self.recording.lock();
         self.catalog.context().health.check()?;
         let _decided = self.pins.decide();
         let Some(change) = make(&self.catalog)? else { return Ok(()) };
-        let root = self.catalog.root();
-        let seq = root.max_seq.next_minor().ok_or_else(|| Error::invalid("too many changes of tables at once"))?;
-        let newest = root.newest;
+        let seq = self.catalog.next_minor().ok_or_else(|| Error::invalid("too many changes of tables at once"))?;
+        let newest = self.catalog.newest();
         let succeeded = newest.name.is_none() && !self.pins.is_pinned(newest.seq);
         let drop = if succeeded { BTreeSet::from([newest.seq]) } else { BTreeSet::new() };
         let time_ms = self.clock.now_ms();
@@ -144,7 +148,12 @@ impl Checkpointer {
         snapshot: CommitSeq,
         options: &CheckpointOptions,
     ) -> Result<(usize, Vec<Dropped>)> {
-        let tables = self.reconcile(seq, snapshot)?;
+        let (tables, vanishing) = self.reconcile(seq, snapshot)?;
+        self.sync()?;
+        let _recording = self.recording.lock();
+        if let Some((_, e)) = vanishing.into_iter().find(|(slot, _)| !slot.is_dropped()) {
+            return Err(e);
+        }
         // From here to the end no checkpoint can be pinned that is about to go.
         let _decided = self.pins.decide();
         let choice = options.resolve(&self.catalog.checkpoints(), &self.pins)?;
@@ -158,15 +167,15 @@ impl Checkpointer {
             self.catalog.checkpoints().iter().map(|c| c.seq).filter(|s| !drop.contains(s)).collect();
         retained.push(seq);
         let rows = self.settle_rows(seq, &retained)?;
-        self.sync(&rows)?;
         let name = options.name_wanted().map(str::to_owned);
         self.catalog.record(Recording { seq, name, time_ms: self.clock.now_ms(), rows, change: None, drop })?;
         Ok((tables, choice.report))
     }
 
-    /// Step 3: every table that changed writes what the snapshot sees.
-    fn reconcile(&self, seq: CheckpointSeq, snapshot: CommitSeq) -> Result<usize> {
-        let mut changed = 0;
+    /// Step 3: every table that changed writes what the snapshot sees. Returns how many these were, and the tables that could
+    /// not, because they are being dropped and their files are gone: if the drop fails, so must the checkpoint.
+    fn reconcile(&self, seq: CheckpointSeq, snapshot: CommitSeq) -> Result<(usize, Vec<(Arc<TableSlot>, Error)>)> {
+        let (mut changed, mut vanishing) = (0, Vec::new());
         for slot in self.catalog.tables() {
             let Some(table) = slot.if_open() else { continue };
             match table.tree.checkpoint(seq, snapshot) {
@@ -175,13 +184,28 @@ impl Checkpointer {
                     changed += 1;
                     slot.set_unrecorded(root);
                 }
-                Err(e) => return Err(e.context(format!("checkpoint of table `{}`", slot.name()))),
+                Err(e) => {
+                    let e = e.context(format!("checkpoint of table `{}`", slot.name()));
+                    if !slot.is_dropped() {
+                        return Err(e);
+                    }
+                    vanishing.push((slot, e));
+                }
             }
         }
-        Ok(changed)
+        Ok((changed, vanishing))
     }
 
-    /// Step 4: the rows that change. Nothing is decided yet.
+    /// Step 4. Nothing more is written for this checkpoint afterwards but rows of the catalog.
+    fn sync(&self) -> Result<()> {
+        let ctx = self.catalog.context();
+        let tables = self.catalog.tables();
+        let written = tables.iter().filter(|slot| slot.unrecorded().is_some()).filter_map(|slot| slot.if_open());
+        let stores: Vec<&BlockStore> = written.map(|table| &*table.store).collect();
+        if ctx.must_sync(BlockStore::sync_all(&stores))? { ctx.sync_home() } else { Ok(()) }
+    }
+
+    /// Step 5: the rows that change. Nothing is decided yet.
     fn settle_rows(&self, seq: CheckpointSeq, retained: &[CheckpointSeq]) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for slot in self.catalog.tables() {
@@ -210,17 +234,6 @@ impl Checkpointer {
         Ok(rows)
     }
 
-    /// Step 5.
-    fn sync(&self, rows: &[Row]) -> Result<()> {
-        let stores: Vec<&BlockStore> = rows.iter().map(|row| &*row.store).collect();
-        let created = BlockStore::sync_all(&stores)?;
-        if created {
-            let ctx = self.catalog.context();
-            ctx.vfs.sync_dir(ctx.home()).map_err(|e| Error::io(e, "sync the directory", ctx.home()))?;
-        }
-        Ok(())
-    }
-
     /// Unnamed checkpoints before the newest that nobody holds any more.
     fn surplus(&self) -> Vec<CheckpointSeq> {
         let all = self.catalog.checkpoints();
@@ -237,12 +250,13 @@ impl Checkpointer {
         }
     }
 
-    /// After a failure: a full device is survived, anything else leaves the disk unknown.
+    /// After a failure: what was refused, a full device and a damaged page are survived; any other error of the disk leaves
+    /// unknown what is on it.
     fn failed(&self, e: Error) -> Error {
         let full = e
             .io_source()
             .is_some_and(|s| matches!(s.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded));
-        if !full && e.kind() != ErrorKind::Busy {
+        if !full && matches!(e.kind(), ErrorKind::Io | ErrorKind::Poisoned) {
             self.catalog.context().health.poison(&e);
         }
         e

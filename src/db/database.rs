@@ -12,7 +12,7 @@ use super::table::{Table, TableInfo, TableOptions, check_table_name};
 use super::transaction::Transaction;
 use super::view::{CheckpointRef, View};
 use super::workers;
-use crate::catalog::{Catalog, Change, TableEntry, TableSlot};
+use crate::catalog::{Catalog, Change, TableEntry, TableSlot, TableUse, UseKind};
 use crate::checkpoint::{CheckpointOptions, CheckpointReport, PinKind, check_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Settings;
@@ -86,16 +86,21 @@ impl Database {
         if let Some(slot) = self.core.catalog.find(name) {
             return self.existing(slot, &options);
         }
+        let mut made = None;
         self.core.checkpointer.change(|catalog| {
             if catalog.find(name).is_some() {
                 return Ok(None);
             }
             let id = TableId(catalog.root().next_table);
             let slot = Arc::new(TableSlot::new(name, TableEntry::new(id, options.config.clone())));
+            made = Some(Arc::clone(&slot));
             Ok(Some(Change::Create(slot, name.to_owned())))
         })?;
-        let slot = self.core.catalog.table(name)?;
-        Ok(self.handle(slot))
+        match made {
+            Some(slot) => Ok(self.handle(slot)),
+            // Another thread was faster.
+            None => self.existing(self.core.catalog.table(name)?, &options),
+        }
     }
 
     fn existing(&self, slot: Arc<TableSlot>, options: &TableOptions) -> Result<Table> {
@@ -139,13 +144,15 @@ impl Database {
                 Err(e) if e.kind() == ErrorKind::NotFound && force => return Ok(None),
                 slot => slot?,
             };
-            slot.set_dropped(true);
+            slot.drop_if(|user| {
+                self.refuse_used(&slot, user, "dropped")?;
+                if !force && changed(&slot) {
+                    return Err(busy(&slot, "dropped", "it has changes since the last checkpoint")
+                        .remedy("take a checkpoint first, or force the drop"));
+                }
+                Ok(())
+            })?;
             dropped = Some(Arc::clone(&slot));
-            self.refuse_used(&slot, "dropped")?;
-            if !force && changed(&slot) {
-                return Err(busy(&slot, "dropped", "it has changes since the last checkpoint")
-                    .remedy("take a checkpoint first, or force the drop"));
-            }
             Ok(Some(Change::Drop(vec![slot])))
         });
         let Some(slot) = dropped else { return done };
@@ -178,13 +185,13 @@ impl Database {
             if catalog.find(to).is_some() {
                 return Err(Error::new(ErrorKind::Exists, format!("table `{to}` exists")).remedy("choose another name"));
             }
-            self.refuse_used(&slot, "renamed")?;
+            self.refuse_used(&slot, slot.user(), "renamed")?;
             Ok(Some(Change::Rename(slot, to.to_owned())))
         })
     }
 
-    fn refuse_used(&self, slot: &TableSlot, what: &str) -> Result<()> {
-        if let Some(user) = slot.user() {
+    fn refuse_used(&self, slot: &TableSlot, user: Option<UseKind>, what: &str) -> Result<()> {
+        if let Some(user) = user {
             return Err(busy(slot, what, user.as_str()).remedy("end that and try again"));
         }
         if self.core.backed_up.lock().as_ref().is_some_and(|tables| tables.contains(&slot.id())) {
@@ -269,8 +276,11 @@ impl Database {
             Error::new(ErrorKind::NotFound, what).remedy("take one, or list the checkpoints to see their names")
         })?;
         let pin = self.core.checkpointer.pins().pin_view(record.seq);
+        // All that there are; the view lets go of those that its checkpoint does not hold.
+        let slots = self.core.catalog.tables().into_iter();
+        let uses = slots.map(|slot| slot.enter(UseKind::View)).collect::<Result<Vec<TableUse>>>()?;
         drop(decided);
-        View::new(Arc::clone(&self.core), record, pin)
+        View::new(Arc::clone(&self.core), record, pin, uses)
     }
 
     /// Opens a backup. It waits for no running checkpoint and takes none unless asked: rows committed since the last

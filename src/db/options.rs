@@ -194,7 +194,7 @@ impl Options {
         self
     }
 
-    /// Size that a leaf page is split at, in bytes; 8 KiB by default. Small leaves suit random changes and increments, large
+    /// Size that a leaf page is split at, in bytes, from 128 to 1 MiB; 8 KiB by default. Small leaves suit random changes and increments, large
     /// ones scans.
     #[must_use]
     pub fn leaf_bytes(mut self, bytes: usize) -> Self {
@@ -234,7 +234,7 @@ impl Options {
             unit: self.unit,
             contract: self.contract,
             cache: Cache::new(self.cache_bytes.max(CACHE_BYTES_MIN)),
-            tree: self.tree,
+            tree: self.tree.within_limits(),
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
         })?;

@@ -241,6 +241,10 @@ impl<'db> Transaction<'db> {
         }
         self.charged += bytes;
         self.writes.put(table.id(), key, value.map(Arc::from));
+        // What the write took the place of is given back.
+        let surplus = self.charged.saturating_sub(self.writes.bytes());
+        self.core.ctx.cache.discharge(surplus);
+        self.charged -= surplus;
         Ok(())
     }
 

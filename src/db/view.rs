@@ -12,7 +12,7 @@ use super::merge::Merge;
 use super::table::TableInfo;
 use crate::block::BlockSource;
 use crate::btree::TreeReader;
-use crate::catalog::{CheckpointRecord, TableEntry, TableUse, UseKind};
+use crate::catalog::{CheckpointRecord, TableEntry, TableUse};
 use crate::checkpoint::Pin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::page::Value;
@@ -39,12 +39,11 @@ pub struct View {
 }
 
 impl View {
-    /// `pin` was taken while it was decided which checkpoint to view.
-    pub(super) fn new(core: Arc<Core>, record: CheckpointRecord, pin: Pin) -> Result<Self> {
+    /// `pin` was taken, and all tables were entered, while it was decided which checkpoint to view.
+    pub(super) fn new(core: Arc<Core>, record: CheckpointRecord, pin: Pin, mut uses: Vec<TableUse>) -> Result<Self> {
         let (tables, _) = core.catalog.read_at(&record)?;
         let held: BTreeSet<TableId> = tables.values().map(|e| e.id).collect();
-        let slots = core.catalog.tables().into_iter().filter(|slot| held.contains(&slot.id()));
-        let uses = slots.map(|slot| slot.enter(UseKind::View)).collect::<Result<Vec<_>>>()?;
+        uses.retain(|table| held.contains(&table.slot().id()));
         Ok(Self { core, record, tables, readers: Mutex::default(), _uses: uses, _pin: pin })
     }
 

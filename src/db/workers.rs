@@ -59,6 +59,7 @@ pub(super) fn step(core: &Core) -> Result<bool> {
     }
     let taken = core.checkpointer.take(&CheckpointOptions::new());
     core.timer.state.lock().last_ms = Some(core.clock.now_ms());
+    core.catalog.close_surplus_files(core.open_files_max);
     taken.map(|report| report.taken)
 }
 

@@ -284,8 +284,9 @@ fn open_copy(request: &Request, manifest: Manifest) -> Result<Opened> {
         forget_unlisted(&opened.catalog, &manifest);
         return Ok(opened);
     }
-    let slots = RootSlots::create(&*request.vfs, &request.home, &root)?;
-    let opened = load(request, Some(slots), root, kind)?;
+    // A catalog that cannot be read is found before the copy is changed (K6).
+    let opened = load(request, None, root.clone(), kind)?;
+    opened.catalog.write_to(RootSlots::create(&*request.vfs, &request.home, &root)?);
     finish_restore(request, &opened, &manifest)?;
     Ok(opened)
 }

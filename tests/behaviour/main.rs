@@ -8,6 +8,7 @@ mod backup;
 mod bad_input;
 mod checkpoints;
 mod cursors;
+mod devices;
 mod limits;
 mod model;
 mod read_only;
