@@ -42,6 +42,8 @@ pub(super) fn evict(leaf: &Leaf) -> Eviction {
         return Eviction::Kept;
     }
     if body.first != 0 && write_newest(shared, &mut body).is_none() {
+        // It may have been read, or written in part.
+        leaf.discharge(&mut body);
         return Eviction::Kept;
     }
     let release = &mut |stored: &[u8]| shared.release_overflow(stored);
@@ -111,10 +113,11 @@ impl Tree {
         let next = fences(&path[..above]).1.map(<[u8]>::to_vec);
         if let Some((page, _)) = path.get(above)
             && !page.state.is_dirty()
-            && let Some(disk) = page.state.disk()
             && let Some(mut leaves) = idle_leaves(page)
-            // Now that nobody can mark it: a leaf may have been changed and written since the first look.
+            // Now that nobody can mark it: a leaf may have been changed and written since the first look, and even the
+            // page itself, elsewhere.
             && !page.state.is_dirty()
+            && let Some(disk) = page.state.disk()
         {
             // Readers who wait for one of the locks find the new root when they have it.
             self.root.store(self.with_child(&path[..above], Child::Disk(disk)));

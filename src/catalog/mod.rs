@@ -149,11 +149,14 @@ impl Catalog {
         self.roots.lock().root.clone()
     }
 
-    /// The number for the next change of the catalog alone; `None` when a checkpoint of the whole database must come first.
+    /// The number for the next change of the catalog alone; `None` when a checkpoint of the whole database must come first:
+    /// the numbers between two of those are used up, or the last one could not be recorded. Tables then have blocks born
+    /// under its number that no record reaches, and an increment since a change with a higher number would take them for old.
     #[must_use]
     pub fn next_minor(&self) -> Option<CheckpointSeq> {
         let roots = self.roots.lock();
-        roots.root.max_seq.max(roots.tried).next_minor()
+        let recorded = roots.root.max_seq;
+        if roots.tried.next_major() > recorded.next_major() { None } else { recorded.max(roots.tried).next_minor() }
     }
 
     /// The newest complete checkpoint.

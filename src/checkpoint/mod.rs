@@ -124,14 +124,17 @@ impl Checkpointer {
     /// What `make` returns; `Poisoned`; `Io`.
     pub fn change(&self, make: impl FnOnce(&Catalog) -> Result<Option<Change>>) -> Result<()> {
         self.catalog.context().health.check()?;
-        if self.catalog.next_minor().is_none() {
+        let (_recording, seq) = loop {
+            let recording = self.recording.lock();
+            if let Some(seq) = self.catalog.next_minor() {
+                break (recording, seq);
+            }
+            drop(recording);
             self.take(&CheckpointOptions::new().force(true))?;
-        }
-        let _recording = self.recording.lock();
+        };
         self.catalog.context().health.check()?;
         let _decided = self.pins.decide();
         let Some(change) = make(&self.catalog)? else { return Ok(()) };
-        let seq = self.catalog.next_minor().ok_or_else(|| Error::invalid("too many changes of tables at once"))?;
         let newest = self.catalog.newest();
         let succeeded = newest.name.is_none() && !self.pins.is_pinned(newest.seq);
         let drop = if succeeded { BTreeSet::from([newest.seq]) } else { BTreeSet::new() };
