@@ -9,19 +9,37 @@
 
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod decode;
+mod home;
+mod hostile;
 mod mutate;
 mod seeds;
+mod stage;
+mod tape;
 
+pub use catalog::catalog;
 pub use decode::{block, manifest, page, stream};
+pub use home::home;
+pub use hostile::hostile;
 pub use mutate::Mutations;
 pub use seeds::{Seed, seeds};
+pub use tape::tape;
 
 /// A target: panics when something is wrong.
 pub type Target = fn(&[u8]);
 
 /// Every target by name; the name is also that of its folder in the corpus.
-pub const TARGETS: &[(&str, Target)] = &[("block", block), ("manifest", manifest), ("page", page), ("stream", stream)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("block", block),
+    ("catalog", catalog),
+    ("home", home),
+    ("hostile", hostile),
+    ("manifest", manifest),
+    ("page", page),
+    ("stream", stream),
+    ("tape", tape),
+];
 
 /// Runs a target on the files named on the command line.
 ///

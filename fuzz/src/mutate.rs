@@ -25,6 +25,11 @@ impl Mutations {
         ((z ^ (z >> 31)) % bound.max(1) as u64) as usize
     }
 
+    /// Bytes without any form.
+    pub fn noise(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.draw(256) as u8).collect()
+    }
+
     fn damage(&mut self, bytes: &mut Vec<u8>) {
         let at = self.draw(bytes.len());
         match self.draw(6) {

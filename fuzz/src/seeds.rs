@@ -8,7 +8,12 @@ use std::sync::Arc;
 
 use strandline::backup::{Sink, StreamSink};
 use strandline::block::{BlockStore, Dead, DeadList, FileHeader, SpaceState};
+use strandline::btree::TreeRoot;
+use strandline::catalog::{
+    CheckpointEntry, CheckpointRecord, Lists, PinnedRoot, RootRecord, TableEntry, TableState, table_key,
+};
 use strandline::manifest::{Content, CopyKind, Manifest, ManifestFile, ManifestTable};
+use strandline::options::Settings;
 use strandline::page::{CellValue, LeafBuilder, encode_inner, encode_piece};
 use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, TableId};
 use strandline_vfs::mem::MemVfs;
@@ -23,6 +28,12 @@ pub fn seeds() -> Vec<Seed> {
     let mut out = Vec::new();
     block(&mut out);
     page(&mut out);
+    catalog(&mut out);
+    // Programs and made-up contents are numbers without a form of their own.
+    let mut numbers = crate::Mutations::new(&[], 1);
+    for (target, name, len) in [("home", "some", 40), ("hostile", "some", 600), ("tape", "some", 800)] {
+        out.push((target, name, numbers.noise(len)));
+    }
     out.push(("manifest", "full", a_manifest().encode()));
     out.push(("stream", "one-file", a_stream()));
     out
@@ -50,6 +61,35 @@ fn block(out: &mut Vec<Seed>) {
     let mut list = Vec::new();
     DeadList::new(dead.collect()).encode(&mut list);
     out.push(("block", "dead", list));
+}
+
+fn catalog(out: &mut Vec<Seed>) {
+    let seq = CheckpointSeq::major(5);
+    let record = CheckpointRecord {
+        seq,
+        name: Some("June".into()),
+        time_ms: 1,
+        bytes: 20_480,
+        catalog: Some(TreeRoot { addr: addr(2), level: 0, overflow: false }),
+        lists: Some(addr(3)),
+        catalog_bytes: 16_384,
+    };
+    let mut root = RootRecord::new(Settings::default(), Lineage(0x11));
+    root.newest = record.clone();
+    root.max_seq = seq;
+    root.pinned = Some(PinnedRoot { backup: 99, record: record.clone() });
+    root.fork(Lineage(0x12));
+    out.push(("catalog", "slot-0", root.encode(0)));
+    let dead = DeadList::new(vec![Dead { extent: addr(7).extent(), birth: seq }]);
+    let space = SpaceState { size: 1 << 16, available: vec![Extent { offset: 8192, len: 4096 }] };
+    let mut row = TableEntry::new(TableId(1), "key_format=S".into());
+    let tree = TreeRoot { addr: addr(4), level: 1, overflow: true };
+    row.states = vec![TableState { seq, root: Some(tree), size: 1 << 16, dead: dead.clone() }];
+    row.space = Some(space.clone());
+    out.push(("catalog", "table", row.encode()));
+    out.push(("catalog", "checkpoint", CheckpointEntry { record, dead: dead.clone() }.encode()));
+    out.push(("catalog", "lists", Lists { space, dead }.encode()));
+    out.push(("catalog", "key", table_key("tides")));
 }
 
 fn page(out: &mut Vec<Seed>) {
