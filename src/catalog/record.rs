@@ -247,7 +247,20 @@ impl RootRecord {
             pinned: take_option(r, |r| Ok(PinnedRoot { backup: r.u64()?, record: CheckpointRecord::decode(r)? }))?,
         };
         r.clone().finish()?;
+        record.check()?;
         Ok(record)
+    }
+
+    /// Numbers only grow, and none is ever near the end of its range: there must be room to count on.
+    fn check(&self) -> Result<()> {
+        let room = 1 << 62;
+        let pinned = self.pinned.as_ref().map_or(CheckpointSeq::ZERO, |p| p.record.seq);
+        let highest = self.max_seq.max(self.newest.seq).max(pinned).to_raw();
+        if highest < room && self.generation < room && self.next_table < room {
+            Ok(())
+        } else {
+            Err(Error::corrupt("a number in the root record is larger than any that was ever given"))
+        }
     }
 }
 
