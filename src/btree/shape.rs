@@ -5,7 +5,7 @@
 //! swaps the root, and marks the old leaf as moved, all under the leaf's lock; so a reader finds the old leaf, or waits for
 //! the lock and is sent to the new ones.
 //!
-//! A leaf that some commit has pinned is left alone; that commit will come by.
+//! A leaf that some commit has pinned is folded in place at most; that commit will come by.
 //!
 //! A cut page has no block; the block of the page it came from is given up for the live tree (F1). Inner pages are not
 //! merged: those without content are not stored, and so are gone when the tree is next opened.
@@ -40,7 +40,7 @@ type Replacement = Vec<(Vec<u8>, Child)>;
 impl Tree {
     /// Folds the leaf that holds `key`, and changes the structure where the leaf has become too large or too small.
     pub(super) fn reshape(&self, _entered: &Entered<'_>, leaf: &Arc<Leaf>, key: &[u8]) {
-        let Some(body) = self.writable(leaf) else { return };
+        let Some(body) = self.with_image(leaf) else { return };
         if let Folded::Done = self.fold(leaf, body) {
             return;
         }
@@ -52,16 +52,18 @@ impl Tree {
         if !matches!(&parent.children[*at], Child::Leaf(found) if Arc::ptr_eq(found, leaf)) {
             return;
         }
-        if let Some(body) = self.writable(leaf) {
+        if let Some(body) = self.with_image(leaf)
+            && !leaf.is_pinned()
+        {
             self.restructure(&mut structure, &path, leaf, body);
         }
     }
 
-    /// The leaf's contents for changing, with its image in memory; `None` when it must be left alone.
-    fn writable<'a>(&self, leaf: &'a Arc<Leaf>) -> Option<RwLockWriteGuard<'a, Body>> {
+    /// The leaf's contents for changing, with its image in memory; `None` when it has moved or cannot be read.
+    fn with_image<'a>(&self, leaf: &'a Arc<Leaf>) -> Option<RwLockWriteGuard<'a, Body>> {
         loop {
             let body = leaf.body.write();
-            if body.moved || leaf.is_pinned() {
+            if body.moved {
                 return None;
             }
             if body.image.is_some() {
