@@ -319,7 +319,7 @@ fn an_increment_taken_and_applied() {
     create_dir  inc
     sync_dir    .
     create      inc/Strandline.catalog.copy
-    write       inc/Strandline.catalog.copy 0+20480
+    write       inc/Strandline.catalog.copy 0+8192
     create      inc/table-00000001.sl.copy
     write       inc/table-00000001.sl.copy 0+12288
     sync_all    inc/Strandline.catalog.copy
@@ -329,22 +329,21 @@ fn an_increment_taken_and_applied() {
     sync_dir    inc
     create      inc/Strandline.manifest.copy
     set_len     inc/Strandline.manifest.copy 0
-    write       inc/Strandline.manifest.copy 0+4269
+    write       inc/Strandline.manifest.copy 0+4274
     sync_all    inc/Strandline.manifest.copy
     rename      inc/Strandline.manifest.copy -> inc/Strandline.manifest
     sync_dir    inc
-    syncs 6, 37037 bytes in 3 writes, 32768 bytes in 2 reads
+    syncs 6, 24754 bytes in 3 writes, 20480 bytes in 2 reads
     ");
     open.finish().unwrap();
     let (inc, copy) = (Path::new("/inc"), Path::new("/copy"));
     insta::assert_snapshot!(contract(&trace, || backup::apply(&trace, inc, copy, &mut go_on).unwrap()), @r"
     rename      copy/Strandline.manifest -> copy/Strandline.manifest.base
     sync_dir    copy
-    create      copy/Strandline.catalog.copy
-    set_len     copy/Strandline.catalog.copy 0
-    write       copy/Strandline.catalog.copy 0+20480
-    sync_all    copy/Strandline.catalog.copy
-    rename      copy/Strandline.catalog.copy -> copy/Strandline.catalog
+    create      copy/Strandline.catalog
+    write       copy/Strandline.catalog 12288+8192
+    sync_all    copy/Strandline.catalog
+    create      copy/table-00000001.sl
     write       copy/table-00000001.sl 20480+12288
     sync_all    copy/table-00000001.sl
     sync_dir    copy
@@ -356,6 +355,6 @@ fn an_increment_taken_and_applied() {
     sync_dir    copy
     remove_file copy/Strandline.manifest.base
     sync_dir    copy
-    syncs 7, 37019 bytes in 3 writes, 127303 bytes in 8 reads
+    syncs 7, 24731 bytes in 3 writes, 102732 bytes in 8 reads
     ");
 }

@@ -125,8 +125,8 @@ impl Base {
         passed(new, base.origin()).map_err(|e| {
             wrong(format!("the increment ends at {}, the copy is of {}: {}", new.origin(), base.origin(), e.message()))
         })?;
-        let missing =
-            new.files.iter().find(|f| f.content != Content::Whole && !base.files.iter().any(|b| b.name == f.name));
+        let begins = |f: &ManifestFile| f.ranges().first().is_some_and(|r| r.offset == 0);
+        let missing = new.files.iter().find(|f| !begins(f) && !base.files.iter().any(|b| b.name == f.name));
         match missing {
             Some(f) => Err(wrong(format!("the increment has not all of {}, and the copy has nothing of it", f.name))),
             None => Ok(()),
@@ -220,7 +220,8 @@ impl Work<'_, '_, '_> {
     }
 
     fn patch(&mut self, new: &ManifestFile, ranges: &[Extent], path: &Path) -> Result<()> {
-        let target = self.open(path, OpenOptions::write())?;
+        // A file that the copy has not yet comes with its header; what lies between its blocks belongs to nobody.
+        let target = self.open(path, OpenOptions::create())?;
         self.transfer(new, ranges, &*target, path)?;
         // Lengths never come from ranges; but what the manifest lists must be there.
         if target.len().map_err(|e| Error::io(e, "look at the length of", path))? < new.size {

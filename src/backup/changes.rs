@@ -83,18 +83,17 @@ impl<'a> Changes<'a> {
         self.new.insert(addr.offset, u64::from(addr.size)).is_none()
     }
 
-    /// What must travel of the file: all of it when the origin may not have had it, else the new blocks, neighbours merged;
-    /// gaps of up to `gap` bytes are carried along.
-    pub fn content(self, unit: u32, gap: u64) -> Content {
+    /// What must travel of the file: the new blocks, neighbours merged, and the file's header when the origin may not have
+    /// had the file; gaps of up to `gap` bytes are carried along.
+    pub fn content(mut self, unit: u32, gap: u64) -> Content {
         if !self.old {
-            return Content::Whole;
+            self.new.insert(0, data_start(unit));
         }
         if self.new.is_empty() {
             return Content::Unchanged;
         }
         let mut ranges: Vec<Extent> = Vec::new();
         for (offset, len) in self.new {
-            debug_assert!(offset >= data_start(unit));
             match ranges.last_mut() {
                 Some(last) if offset - last.end() <= gap => last.len = offset + len - last.offset,
                 _ => ranges.push(Extent { offset, len }),

@@ -100,8 +100,10 @@ impl FilesAt<'_> {
                 changes.enter(lists);
             }
         }
-        // Lists are written anew each time, so that even a catalog all of whose rows are old has something new in it; and
-        // if all of it is new, the base may still have a file of that name.
+        // Every checkpoint but the one before all others has written the catalog's file.
+        if since > CheckpointSeq::ZERO {
+            changes.existed();
+        }
         Ok(changes.content(self.unit, gap))
     }
 
