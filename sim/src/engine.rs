@@ -94,11 +94,12 @@ pub fn open(home: &Home) -> Answer<Db> {
         let contract = if config.pinned { Contract::Pinned } else { Contract::Latest };
         options = options.unit(config.unit).contract(contract);
     }
-    Ok(Db(options.open(&home.dir)?))
+    Ok(Db(Arc::new(options.open(&home.dir)?)))
 }
 
-/// An open database.
-pub struct Db(Database);
+/// An open database, shared by those who work with it.
+#[derive(Clone)]
+pub struct Db(Arc<Database>);
 
 /// What a checkpoint call did.
 pub struct Report {
@@ -114,7 +115,10 @@ impl Db {
     /// # Errors
     /// Whatever the engine refuses; so for all calls below.
     pub fn close(self) -> Answer<()> {
-        Ok(self.0.close()?)
+        let Ok(db) = Arc::try_unwrap(self.0) else {
+            return Err(Fault { refusal: Refusal::Other, text: "somebody still works with the database".to_owned() });
+        };
+        Ok(db.close()?)
     }
 
     /// Begins a transaction.

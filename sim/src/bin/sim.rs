@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use strandline_sim::campaign::{Budget, Case, Found, Progress, run_case, run_tape, shrink, swarm};
 use strandline_sim::exhaustive::{BACKUP, STORE, exhaustive};
 use strandline_sim::oracle::Count;
-use strandline_sim::planted;
+use strandline_sim::planted::{self, Trial};
 use strandline_sim::tape::Tape;
 use strandline_sim::workload::Config;
 
@@ -69,6 +69,9 @@ enum Command {
         /// Leaves the run without any bug out.
         #[arg(long)]
         no_control: bool,
+        /// Prints one JSON document.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -79,8 +82,9 @@ fn main() -> ExitCode {
         }
         Command::Replay { what } => replay(&what),
         Command::Exhaust { length, jobs } => exhaust(length, jobs),
-        Command::Planted { ids, seconds, seed, no_control } => {
-            planted::score(&ids, Duration::from_secs(seconds), seed, !no_control).unwrap_or_else(|e| {
+        Command::Planted { ids, seconds, seed, no_control, json } => {
+            let trial = Trial { ids, time: Duration::from_secs(seconds), seed, control: !no_control, json };
+            planted::score(&trial).unwrap_or_else(|e| {
                 eprintln!("cannot plant: {e}");
                 false
             })

@@ -26,7 +26,7 @@ impl Session<'_, '_> {
             let visible = self.world.live.after_checkpoint(name, taken);
             self.begin_point(visible, format!("checkpoint {}", name.unwrap_or("")));
         }
-        let answer = self.db.checkpoint(name, drops, force);
+        let answer = self.with_jobs(|db| db.checkpoint(name, drops, force));
         let got = refusal(&answer, |_| ());
         let Ok(taken) = plan else {
             self.world.mark("checkpoint blocked");
@@ -43,7 +43,7 @@ impl Session<'_, '_> {
             self.ack_point();
             self.world.live.checkpoint(name, &taken);
             self.world.mark("checkpoint");
-            return Ok(());
+            return self.check_jobs();
         }
         self.world.history.cancel();
         let may_skip = name.is_none() && !force && taken.dropped.is_empty() && self.world.live.changed.is_empty();

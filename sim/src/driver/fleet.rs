@@ -9,19 +9,28 @@ use std::sync::Arc;
 
 use strandline_vfs::{DirEntry, File, FileKind, Lock, Metadata, OpenOptions, Vfs};
 
+use super::meanwhile::{Moments, Watched};
 use crate::disk::SimDisk;
 
 /// Disks by the first name of a path.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     disks: Vec<(String, SimDisk)>,
+    moments: Moments,
 }
 
 impl Fleet {
     /// A file system whose root directory holds one directory for each disk.
     #[must_use]
     pub fn new(disks: &[(&str, SimDisk)]) -> Self {
-        Self { disks: disks.iter().map(|(name, disk)| ((*name).to_owned(), disk.clone())).collect() }
+        let disks = disks.iter().map(|(name, disk)| ((*name).to_owned(), disk.clone())).collect();
+        Self { disks, moments: Moments::default() }
+    }
+
+    /// Where jobs wait for a moment in the middle of a checkpoint.
+    #[must_use]
+    pub fn moments(&self) -> Moments {
+        self.moments.clone()
     }
 
     fn find(&self, path: &Path) -> io::Result<(&SimDisk, PathBuf)> {
@@ -37,7 +46,7 @@ impl Fleet {
 impl Vfs for Fleet {
     fn open(&self, path: &Path, options: OpenOptions) -> io::Result<Arc<dyn File>> {
         let (disk, path) = self.find(path)?;
-        disk.open(&path, options)
+        Ok(Watched::wrap(disk.open(&path, options)?, &path, &self.moments))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

@@ -3,6 +3,7 @@
 mod copying;
 mod durable;
 mod fleet;
+mod meanwhile;
 mod panics;
 mod run;
 mod session;

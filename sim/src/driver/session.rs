@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::copying::Copying;
+use super::meanwhile::{Job, Met};
 use super::world::{Failure, World};
 use crate::engine::{Answer, Backup, Db, Fault, Txn, View};
 use crate::model::{Bytes, Refusal, Rows};
@@ -26,6 +27,9 @@ pub struct Session<'d, 'w> {
     pub(super) views: BTreeMap<u8, View>,
     pub(super) backup: Option<Backup<'d>>,
     pub(super) copying: Option<Copying>,
+    /// Commits that wait for the next checkpoint, and what the last one's met.
+    pub(super) armed: Vec<Job>,
+    pub(super) met: Met,
 }
 
 pub(super) type Step = Result<(), Failure>;
@@ -63,7 +67,16 @@ pub(super) fn told<T>(step: Step, answer: &Answer<T>) -> Step {
 impl<'d, 'w> Session<'d, 'w> {
     /// A session on an open database.
     pub fn new(db: &'d Db, world: &'w mut World) -> Self {
-        Self { db, world, txns: BTreeMap::new(), views: BTreeMap::new(), backup: None, copying: None }
+        Self {
+            db,
+            world,
+            txns: BTreeMap::new(),
+            views: BTreeMap::new(),
+            backup: None,
+            copying: None,
+            armed: Vec::new(),
+            met: Met::default(),
+        }
     }
 
     /// What the plan may look at.
@@ -126,6 +139,11 @@ impl<'d, 'w> Session<'d, 'w> {
             }
             Op::Batch { table, key, step, count, value, size } => {
                 self.batch(*table, (*key, *step, *count), *value, *size)
+            }
+            Op::Meanwhile { at, table, key, step, count, value, size } => {
+                let most = self.world.config.keys.max(1);
+                self.meanwhile(*at, *table, (0..*count).map(|n| (key + n * step) % most), *value, *size);
+                Ok(())
             }
             Op::Checkpoint { name, drops, force } => {
                 self.checkpoint(name.map(checkpoint_name).as_deref(), drops, *force)

@@ -80,6 +80,16 @@ pub enum Op {
         value: u32,
         size: u32,
     },
+    /// A batch that commits in the middle of the next checkpoint; of size 0: that removes the rows.
+    Meanwhile {
+        at: u16,
+        table: u8,
+        key: u16,
+        step: u16,
+        count: u16,
+        value: u32,
+        size: u32,
+    },
     Checkpoint {
         name: Option<u8>,
         drops: Vec<Drop>,
@@ -215,6 +225,9 @@ impl fmt::Display for Op {
             Self::Batch { table, key, step, count, value, size } => {
                 write!(f, "batch t{table} k{key} +{step} *{count} = #{value} x{size}")
             }
+            Self::Meanwhile { at, table, key, step, count, value, size } => {
+                write!(f, "meanwhile @{at} t{table} k{key} +{step} *{count} = #{value} x{size}")
+            }
             Self::Checkpoint { name, drops, force } => {
                 write!(f, "checkpoint")?;
                 if let Some(n) = name {
@@ -292,6 +305,15 @@ pub fn parse(line: &str) -> Result<Op, String> {
         "get" => Op::Get { slot, table: table.ok_or_else(bad)?, key: key.ok_or_else(bad)? },
         "truncate" => Op::Truncate { slot, table: table.ok_or_else(bad)?, ends: ends()? },
         "scan" => Op::Scan { slot, table: table.ok_or_else(bad)?, ends: ends()?, pattern },
+        "meanwhile" => row().map(|(table, key, value, size)| Op::Meanwhile {
+            at: number('@').unwrap_or(0) as u16,
+            table,
+            key,
+            step: number('+').unwrap_or(1) as u16,
+            count: number('*').unwrap_or(1) as u16,
+            value,
+            size,
+        })?,
         "batch" => row().map(|(table, key, value, size)| Op::Batch {
             table,
             key,
@@ -375,6 +397,7 @@ mod tests {
             Op::Commit { slot: 0 },
             Op::RollBack { slot: 0 },
             Op::Batch { table: 1, key: 4, step: 3, count: 20, value: 9, size: 40 },
+            Op::Meanwhile { at: 7, table: 1, key: 4, step: 3, count: 20, value: 9, size: 0 },
             Op::Checkpoint { name: None, drops: vec![], force: false },
             Op::Checkpoint {
                 name: Some(3),

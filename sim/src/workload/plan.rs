@@ -139,6 +139,7 @@ enum Kind {
     Scan,
     RollBack,
     Batch,
+    Meanwhile,
     View,
     ReadView,
     CloseView,
@@ -156,7 +157,7 @@ enum Kind {
 }
 
 /// Kinds and how often each is drawn, relative to the others.
-const KINDS: [(Kind, u32); 26] = [
+const KINDS: [(Kind, u32); 27] = [
     (Kind::Put, 14),
     (Kind::Checkpoint, 11),
     (Kind::Commit, 9),
@@ -169,6 +170,7 @@ const KINDS: [(Kind, u32); 26] = [
     (Kind::Scan, 4),
     (Kind::RollBack, 2),
     (Kind::Batch, 7),
+    (Kind::Meanwhile, 7),
     (Kind::View, 4),
     (Kind::ReadView, 3),
     (Kind::CloseView, 4),
@@ -253,6 +255,7 @@ impl<'d> Plan<'d> {
             Kind::Commit => Op::Commit { slot: self.running(sight) },
             Kind::RollBack => Op::RollBack { slot: self.running(sight) },
             Kind::Batch => self.batch(table),
+            Kind::Meanwhile => self.meanwhile(table),
             Kind::Checkpoint => self.checkpoint(),
             Kind::View => Op::View { slot: free_view(sight), name: self.name(2) },
             Kind::ReadView => Op::ReadView { slot: self.among(&sight.views), pattern: self.dice.choose(16) },
@@ -281,6 +284,15 @@ impl<'d> Plan<'d> {
         let value = self.value + 1;
         self.value += u32::from(count);
         Op::Batch { table, key: self.key(), step: 1 + self.dice.choose(3) as u16, count, value, size: self.size() }
+    }
+
+    fn meanwhile(&mut self, table: u8) -> Op {
+        let count = 1 + self.dice.choose(12) as u16;
+        let value = self.value + 1;
+        self.value += u32::from(count);
+        let (at, key, step) = (self.dice.choose(10) as u16, self.key(), 1 + self.dice.choose(3) as u16);
+        let size = if self.dice.one_in(4) { 0 } else { self.size() };
+        Op::Meanwhile { at, table, key, step, count, value, size }
     }
 
     fn checkpoint(&mut self) -> Op {
