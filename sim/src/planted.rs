@@ -1,230 +1,212 @@
 //! Planted bugs: is the tester worth what it costs?
 //!
-//! Each bug is a patch in `sim/bugs`, with a head that says what it breaks, where such a bug was seen, which rule should
-//! catch it. The score is made in a copy of the sources: one patch at a time is applied, built into one target directory
-//! and given to a campaign. A patch that no longer applies, a control run that fails, a bug that is not caught: each fails
-//! the score.
+//! A simulator is worth what it catches, and a clean run says nothing about that. So the engine is broken on purpose, in
+//! one small and plausible way at a time: each bug is a patch in `sim/bugs`, with a head that says what it breaks, where
+//! such a bug was seen, and which rule of the oracle should catch it. The score plants them one by one in a copy of the
+//! sources, builds the campaign in one shared target directory, runs it until the first promise breaks or the time is up,
+//! and takes the bug out again.
+//!
+//! Four things fail the score: a bug that is not caught; a control run, without any bug, that is not clean (a tester that
+//! cries at everything catches everything); a patch that no longer applies, because a bug nobody can plant is one that
+//! nobody looks for; a patch that no longer builds.
 
-use std::collections::BTreeMap;
+mod bug;
+mod field;
+
+use std::fmt::Write as _;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::time::Duration;
 
-/// One planted bug.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bug {
-    /// Its id, the name of its file.
-    pub id: String,
-    /// What it breaks, in a sentence.
-    pub sentence: String,
-    /// Rules that may catch it.
-    pub rules: Vec<String>,
-    /// The file.
-    pub patch: PathBuf,
+pub use bug::{Bug, bugs, sources};
+use field::Field;
+
+/// What to score, and how hard to try.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Ids of the bugs; all when empty.
+    pub ids: Vec<String>,
+    /// How long each campaign may run.
+    pub time: Duration,
+    /// The first seed of each campaign.
+    pub seed: u64,
+    /// Runs the engine as it is, too.
+    pub control: bool,
+    /// Prints one JSON document instead of a table.
+    pub json: bool,
 }
 
-/// What became of one.
-enum Verdict {
-    Caught { rule: String, seconds: f64, states: u64 },
-    Missed { states: u64 },
+/// What a campaign came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// A promise broke.
+    Caught {
+        /// Which one.
+        rule: String,
+        /// When.
+        seconds: f64,
+        /// Crash states judged by then.
+        states: u64,
+    },
+    /// All promises held.
+    Clean {
+        /// Crash states judged.
+        states: u64,
+    },
+    /// There was no campaign.
     Unfit(String),
 }
 
-/// Reads the heads of all patches in `dir`, sorted by id.
-///
-/// # Errors
-/// Whatever the file system reports.
-pub fn bugs(dir: &Path) -> io::Result<Vec<Bug>> {
-    let mut bugs = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let patch = entry?.path();
-        if patch.extension().is_some_and(|e| e == "patch") {
-            let text = fs::read_to_string(&patch)?;
-            bugs.push(head(&patch, &text));
-        }
-    }
-    bugs.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(bugs)
+/// One line of the score.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The bug; `None` for the control run.
+    pub bug: Option<Bug>,
+    /// What came of it.
+    pub verdict: Verdict,
 }
 
-fn head(patch: &Path, text: &str) -> Bug {
-    let id = patch.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    let fields: BTreeMap<&str, &str> =
-        text.lines().take_while(|l| !l.starts_with("--- ")).filter_map(|l| l.split_once(':')).collect();
-    let field = |name: &str| fields.get(name).map(|v| v.trim().to_owned()).unwrap_or_default();
-    let rules = field("Rule").split_whitespace().map(str::to_owned).collect();
-    Bug { id, sentence: field("Bug"), rules, patch: patch.to_owned() }
+impl Line {
+    /// True when it went as it should.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        match self.verdict {
+            Verdict::Caught { .. } => self.bug.is_some(),
+            Verdict::Clean { .. } => self.bug.is_none(),
+            Verdict::Unfit(_) => false,
+        }
+    }
+
+    fn id(&self) -> &str {
+        self.bug.as_ref().map_or("control", |b| &b.id)
+    }
+
+    /// The line of the table.
+    fn row(&self) -> String {
+        let mark = if self.is_good() { ' ' } else { '!' };
+        let what = self.bug.as_ref().map_or("no bug at all", |b| &b.sentence);
+        let verdict = match &self.verdict {
+            Verdict::Caught { rule, seconds, states } => {
+                let awaited = self.bug.as_ref().is_none_or(|b| b.rules.contains(rule));
+                let rule = if awaited { rule.clone() } else { format!("({rule})") };
+                format!("{rule:14} {seconds:>7.2} s {states:>9} states")
+            }
+            Verdict::Clean { states } => format!("{:14} {:>9} {states:>9} states", "-", ""),
+            Verdict::Unfit(why) => why.clone(),
+        };
+        format!("{mark} {:8} {verdict}  {what}", self.id())
+    }
+
+    fn json(&self) -> String {
+        let mut out = format!("{{\"id\": {}", quote(self.id()));
+        if let Some(bug) = &self.bug {
+            let _ = write!(out, ", \"bug\": {}, \"origin\": {}", quote(&bug.sentence), quote(&bug.origin));
+        }
+        let _ = match &self.verdict {
+            Verdict::Caught { rule, seconds, states } => {
+                write!(
+                    out,
+                    ", \"caught\": true, \"rule\": {}, \"seconds\": {seconds}, \"states\": {states}",
+                    quote(rule)
+                )
+            }
+            Verdict::Clean { states } => write!(out, ", \"caught\": false, \"states\": {states}"),
+            Verdict::Unfit(why) => write!(out, ", \"caught\": false, \"unfit\": {}", quote(why)),
+        };
+        out.push('}');
+        out
+    }
 }
 
-/// Plants the bugs named (all, when none is), prints a table. True when the control run is clean and every bug is caught.
+/// Plants the bugs of a trial and prints the score. True when the control run is clean and every bug is caught.
 ///
 /// # Errors
-/// When sources cannot be copied or a build cannot be started.
-pub fn score(ids: &[String], time: Duration, seed: u64, control: bool) -> io::Result<bool> {
-    let root = root()?;
-    let all = bugs(&root.join("sim/bugs"))?;
-    let chosen: Vec<Bug> = all.into_iter().filter(|b| ids.is_empty() || ids.contains(&b.id)).collect();
-    let tree = root.join("target/planted/tree");
-    copy_sources(&root, &tree)?;
-    let mut fine = true;
-    if control {
-        let verdict = campaign(&tree, time, seed)?;
-        fine &= matches!(verdict, Verdict::Missed { .. });
-        line("control", &verdict, "no bug at all", matches!(verdict, Verdict::Missed { .. }));
+/// When the patches cannot be read, the sources cannot be copied, or no build can be started; `InvalidInput` for an id
+/// that no bug has.
+pub fn score(trial: &Trial) -> io::Result<bool> {
+    let all = bugs()?;
+    if let Some(id) = trial.ids.iter().find(|id| all.iter().all(|b| b.id != **id)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no bug is called {id}")));
     }
-    let (mut caught, mut took) = (0, Vec::new());
-    for bug in &chosen {
-        let verdict = plant(&tree, bug, time, seed)?;
-        let good = matches!(&verdict, Verdict::Caught { .. });
-        if let Verdict::Caught { seconds, .. } = verdict {
-            caught += 1;
-            took.push(seconds);
+    let chosen = all.into_iter().filter(|b| trial.ids.is_empty() || trial.ids.contains(&b.id));
+    let field = Field::copy(&sources())?;
+    let mut lines = Vec::new();
+    let mut say = |line: Line| {
+        if !trial.json {
+            println!("{}", line.row());
         }
-        line(&bug.id, &verdict, &bug.sentence, good);
-        fine &= good;
+        lines.push(line);
+    };
+    if trial.control {
+        say(Line { bug: None, verdict: field.campaign(trial.time, trial.seed)? });
     }
+    for bug in chosen {
+        let verdict = field.plant(&bug.patch, || field.campaign(trial.time, trial.seed))?;
+        say(Line { bug: Some(bug), verdict });
+    }
+    if trial.json {
+        let rows: Vec<String> = lines.iter().map(Line::json).collect();
+        println!("[\n  {}\n]", rows.join(",\n  "));
+    } else {
+        println!("{}", summary(&lines));
+    }
+    Ok(lines.iter().all(Line::is_good))
+}
+
+fn summary(lines: &[Line]) -> String {
+    let planted = lines.iter().filter(|l| l.bug.is_some()).count();
+    let mut took: Vec<f64> = lines
+        .iter()
+        .filter_map(|l| match l.verdict {
+            Verdict::Caught { seconds, .. } if l.bug.is_some() => Some(seconds),
+            _ => None,
+        })
+        .collect();
     took.sort_by(f64::total_cmp);
     let median = took.get(took.len() / 2).copied().unwrap_or_default();
-    println!("caught {caught} of {}; median {median:.2} s", chosen.len());
-    Ok(fine)
+    let slowest = took.last().copied().unwrap_or_default();
+    format!("caught {} of {planted}; median {median:.2} s, slowest {slowest:.2} s", took.len())
 }
 
-fn line(id: &str, verdict: &Verdict, sentence: &str, good: bool) {
-    let mark = if good { " " } else { "!" };
-    match verdict {
-        Verdict::Caught { rule, seconds, states } => {
-            println!("{mark} {id:8} caught by {rule:11} {seconds:>7.2} s {states:>9} states  {sentence}");
-        }
-        Verdict::Missed { states } => {
-            println!("{mark} {id:8} clean                          {states:>9} states  {sentence}")
-        }
-        Verdict::Unfit(why) => println!("{mark} {id:8} {why}"),
-    }
-}
-
-/// The root of the workspace: this package's directory when Cargo runs the program, else the current one.
-fn root() -> io::Result<PathBuf> {
-    match env::var_os("CARGO_MANIFEST_DIR") {
-        Some(dir) => Ok(Path::new(&dir).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)),
-        None => env::current_dir(),
-    }
-}
-
-const SOURCES: [&str; 7] = ["Cargo.toml", "Cargo.lock", "src", "vfs", "sim", "fuzz", ".cargo"];
-
-/// Copies what the build needs. Files that are the same keep their times, so that Cargo builds no more than it must.
-fn copy_sources(from: &Path, to: &Path) -> io::Result<()> {
-    for name in SOURCES {
-        copy_tree(&from.join(name), &to.join(name))?;
-    }
-    // Targets that the copy leaves out must not be asked for.
-    for name in ["benches", "examples", "tests"] {
-        if from.join(name).is_dir() {
-            copy_tree(&from.join(name), &to.join(name))?;
+fn quote(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
         }
     }
-    Ok(())
-}
-
-fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    if from.is_file() {
-        let bytes = fs::read(from)?;
-        if fs::read(to).ok().as_ref() != Some(&bytes) {
-            fs::create_dir_all(to.parent().unwrap_or(to))?;
-            fs::write(to, bytes)?;
-        }
-        return Ok(());
-    }
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let name = entry?.file_name();
-        if name != "target" {
-            copy_tree(&from.join(&name), &to.join(&name))?;
-        }
-    }
-    for entry in fs::read_dir(to)? {
-        let path = entry?.path();
-        let gone = path.file_name().is_some_and(|n| !from.join(n).exists());
-        if gone && path.is_file() {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
-}
-
-fn plant(tree: &Path, bug: &Bug, time: Duration, seed: u64) -> io::Result<Verdict> {
-    if !patch(tree, &bug.patch, false)? {
-        return Ok(Verdict::Unfit("the patch does not apply any more".to_owned()));
-    }
-    let verdict = campaign(tree, time, seed);
-    if !patch(tree, &bug.patch, true)? {
-        return Err(io::Error::other(format!("the patch {} cannot be taken back", bug.id)));
-    }
-    verdict
-}
-
-fn patch(tree: &Path, file: &Path, back: bool) -> io::Result<bool> {
-    let mut command = Command::new("patch");
-    command.args(["-p1", "--silent", "--no-backup-if-mismatch", "--fuzz=2"]).current_dir(tree);
-    if back {
-        command.arg("--reverse");
-    } else {
-        // A patch that applies in part only must leave nothing behind.
-        let mut dry = Command::new("patch");
-        dry.args(["-p1", "--silent", "--dry-run", "--force", "--fuzz=2"]).current_dir(tree);
-        if !dry.stdin(fs::File::open(file)?).stdout(Stdio::null()).status()?.success() {
-            return Ok(false);
-        }
-    }
-    Ok(command.stdin(fs::File::open(file)?).stdout(Stdio::null()).status()?.success())
-}
-
-/// Builds the tree and runs a campaign on it.
-fn campaign(tree: &Path, time: Duration, seed: u64) -> io::Result<Verdict> {
-    let target = tree.parent().unwrap_or(tree).join("target");
-    let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--profile", "planted", "--package", "strandline-sim", "--bin", "sim"])
-        .env("CARGO_TARGET_DIR", &target)
-        .current_dir(tree)
-        .stderr(Stdio::piped())
-        .output()?;
-    if !built.status.success() {
-        let said = String::from_utf8_lossy(&built.stderr);
-        let error = said.lines().find(|l| l.starts_with("error")).unwrap_or("error").to_owned();
-        return Ok(Verdict::Unfit(format!("does not build: {error}")));
-    }
-    let began = Instant::now();
-    let ran = Command::new(target.join("planted/sim"))
-        .args(["run", "--terse", "--seconds", &time.as_secs().to_string(), "--seed", &seed.to_string()])
-        .current_dir(tree)
-        .stderr(Stdio::piped())
-        .output()?;
-    let said = String::from_utf8_lossy(&ran.stdout);
-    let words: Vec<&str> = said.split_whitespace().collect();
-    let number = |at: usize| words.get(at).and_then(|w| w.parse().ok()).unwrap_or(0.0);
-    Ok(match words.first().copied() {
-        Some("CLEAN") => Verdict::Missed { states: number(2) as u64 },
-        Some("CAUGHT") => {
-            let rule = words.get(1).copied().unwrap_or_default().to_owned();
-            Verdict::Caught { rule, seconds: number(2), states: number(3) as u64 }
-        }
-        Some("HANG") => Verdict::Caught { rule: "live".to_owned(), seconds: began.elapsed().as_secs_f64(), states: 0 },
-        // The engine took the whole process with it.
-        _ => Verdict::Caught { rule: "typed".to_owned(), seconds: began.elapsed().as_secs_f64(), states: 0 },
-    })
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bug() -> Bug {
+        Bug {
+            id: "C01".to_owned(),
+            sentence: "root \"first\"".to_owned(),
+            origin: "own".to_owned(),
+            rules: vec!["open-ok".to_owned()],
+            features: vec!["A".to_owned()],
+            patch: "sim/bugs/C01-x.patch".into(),
+        }
+    }
+
     #[test]
-    fn a_head_is_read() {
-        let text = "Bug: root written before data synced\nRule: open-ok durable\nOrigin: own\n\n--- a/x\n+++ b/x\n";
-        let bug = head(Path::new("sim/bugs/C01.patch"), text);
-        assert_eq!((bug.id.as_str(), bug.sentence.as_str()), ("C01", "root written before data synced"));
-        assert_eq!(bug.rules, ["open-ok", "durable"]);
+    fn a_clean_control_and_a_caught_bug_are_good() {
+        let caught = Verdict::Caught { rule: "open-ok".to_owned(), seconds: 0.5, states: 9 };
+        let clean = Verdict::Clean { states: 7 };
+        let line = |bug, verdict: &Verdict| Line { bug, verdict: verdict.clone() };
+        assert!(line(Some(bug()), &caught).is_good() && line(None, &clean).is_good());
+        assert!(!line(None, &caught).is_good() && !line(Some(bug()), &clean).is_good());
+        assert!(!line(Some(bug()), &Verdict::Unfit("gone".to_owned())).is_good());
+        let lines = [line(None, &clean), line(Some(bug()), &caught), line(Some(bug()), &clean)];
+        assert_eq!(summary(&lines), "caught 1 of 2; median 0.50 s, slowest 0.50 s");
+        assert!(lines[1].json().contains(r#""bug": "root \"first\"", "origin": "own", "caught": true"#));
     }
 }
