@@ -68,9 +68,13 @@ impl<'a> Plan<'a> {
         let mut appends = true;
         while entry < versions.len() {
             let group = versions.group(entry);
-            let (at, found) = match image.search(versions.key(entry)) {
-                Ok(at) => (at, true),
-                Err(at) => (at, false),
+            let (at, found) = if cell == image.len() {
+                (cell, false) // keys ascend, and every cell is behind us
+            } else {
+                match image.search(versions.key(entry)) {
+                    Ok(at) => (at, true),
+                    Err(at) => (at, false),
+                }
             };
             appends &= at == image.len();
             if at > cell {
