@@ -1,12 +1,15 @@
 //! The whole interface against a model: a map per table, and a copy of all maps per snapshot and checkpoint.
 //!
 //! proptest makes the sequences and shrinks those that fail. Three transactions may run at once; checkpoints are named,
-//! dropped and viewed; the database is closed, killed, backed up and replaced by its own copy.
+//! dropped and viewed; the device is full now and then; the database is closed, killed, backed up and replaced by its own copy.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use strandline::{CheckpointOptions, CheckpointRef, Database, ErrorKind, Transaction};
+use strandline_vfs::Call;
+use strandline_vfs::fault::{Fault, FaultVfs};
 
 use crate::stage::*;
 
@@ -27,6 +30,8 @@ enum Op {
     Scan(usize, usize, u16, bool),
     Checkpoint(Option<u8>, Option<u8>),
     View(Option<u8>),
+    /// The device is full for one write, after some more: of a table's file, or of the catalog's.
+    Full(u8, bool),
     Reopen,
     Crash,
     Copy,
@@ -46,6 +51,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (t, table, 0..400_u16, any::<bool>()).prop_map(|(t, n, k, b)| Op::Scan(t, n, k, b)),
         4 => (name.clone(), name.clone()).prop_map(|(n, d)| Op::Checkpoint(n, d)),
         3 => name.prop_map(Op::View),
+        2 => (0..12_u8, any::<bool>()).prop_map(|(n, catalog)| Op::Full(n, catalog)),
         1 => Just(Op::Reopen),
         1 => Just(Op::Crash),
         1 => Just(Op::Copy),
@@ -122,7 +128,20 @@ fn sized(v: u16) -> Vec<u8> {
 
 struct Run<'db> {
     db: &'db Database,
+    vfs: FaultVfs,
     open: [Option<Transaction<'db>>; 3],
+}
+
+/// False when the device was full: then nothing has happened.
+fn passes<T: std::fmt::Debug>(done: strandline::Result<T>) -> bool {
+    match done {
+        Ok(_) => true,
+        Err(e) => {
+            let full = e.io_source().is_some_and(|s| s.kind() == std::io::ErrorKind::StorageFull);
+            assert!(full, "{e:?}");
+            false
+        }
+    }
 }
 
 /// What ends a run on one open database.
@@ -148,8 +167,7 @@ impl<'db> Run<'db> {
                 let (tx, running) = self.open[t].take().zip(model.running[t].take())?;
                 if running.lost {
                     assert_eq!(kind(tx.commit()), ErrorKind::InvalidArgument);
-                } else {
-                    tx.commit().unwrap();
+                } else if passes(tx.commit()) {
                     model.commit(running);
                 }
             }
@@ -161,6 +179,11 @@ impl<'db> Run<'db> {
             Op::Scan(t, n, k, back) => self.scan(model, t, n, k, back),
             Op::Checkpoint(name, drop) => self.checkpoint(model, name, drop),
             Op::View(name) => self.view(model, name),
+            Op::Full(after, catalog) => {
+                let file = if catalog { "Strandline.catalog" } else { "table-" };
+                let fault = Fault::on_any([Call::Write, Call::Allocate]).in_path(file).after(after.into());
+                self.vfs.inject(fault.error(std::io::ErrorKind::StorageFull));
+            }
             Op::Reopen => return Some(End::Reopen),
             Op::Crash => return Some(End::Crash),
             Op::Copy => return Some(End::Copy),
@@ -187,8 +210,7 @@ impl<'db> Run<'db> {
         if model.conflicts(t, n, k) {
             assert_eq!(kind(done), ErrorKind::Conflict);
             model.running[t].as_mut().unwrap().lost = true;
-        } else {
-            assert!(done.unwrap());
+        } else if passes(done) {
             model.write(t, n, k, value);
         }
     }
@@ -246,16 +268,19 @@ impl<'db> Run<'db> {
 
     fn checkpoint(&mut self, model: &mut Model, name: Option<u8>, drop: Option<u8>) {
         let mut options = CheckpointOptions::new().force(true);
+        let mut named = model.named.clone();
         if let Some(d) = drop {
             options = options.drop(format!("c{d}"));
-            model.named.remove(&d);
+            named.remove(&d);
         }
         if let Some(n) = name {
             options = options.name(format!("c{n}"));
-            model.named.insert(n, model.now.clone());
+            named.insert(n, model.now.clone());
         }
-        self.db.checkpoint(options).unwrap();
-        model.latest = Some(model.now.clone());
+        if passes(self.db.checkpoint(options)) {
+            model.named = named;
+            model.latest = Some(model.now.clone());
+        }
     }
 
     fn view(&mut self, model: &Model, name: Option<u8>) {
@@ -282,14 +307,17 @@ fn run(ops: &[Op], cache: usize) {
     let mut ops = ops.iter();
     let mut copies = 0;
     loop {
-        let db = stage.options().cache_bytes(cache).create(copies == 0).open(&dir).unwrap();
+        let vfs = FaultVfs::new(Arc::new(stage.vfs.clone()));
+        let options = stage.options().vfs(Arc::new(vfs.clone())).cache_bytes(cache);
+        let db = options.create(copies == 0).open(&dir).unwrap();
         TABLES.iter().for_each(|name| drop(table(&db, name)));
         for name in TABLES {
             assert_eq!(rows(&db, name), model.now.get(name).cloned().unwrap_or_default());
         }
-        let mut run = Run { db: &db, open: [None, None, None] };
+        let mut run = Run { db: &db, vfs: vfs.clone(), open: [None, None, None] };
         let end = ops.by_ref().find_map(|op| run.step(&mut model, op));
         drop(run);
+        vfs.heal();
         model.running = [None, None, None];
         model.written.clear();
         crate::verify::sound(&db);
