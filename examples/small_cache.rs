@@ -30,7 +30,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let options = Options::new().create(true).cache_bytes((mib as usize) << 20);
     let db = options.checkpoint_every(Some(Duration::from_secs(1))).open(work.path().join("db"))?;
     let table = db.create_table("rows", TableOptions::new())?;
-    println!("cache {mib} MiB, {rows} rows of {ROW} bytes: {} MiB", rows * ROW >> 20);
+    println!("cache {mib} MiB, {rows} rows of {ROW} bytes: {} MiB", (rows * ROW) >> 20);
 
     let begun = Instant::now();
     for batch in 0..rows / BATCH {

@@ -70,6 +70,9 @@ pub struct Checkpointer {
     recording: Mutex<()>,
 }
 
+/// The tables that could not be written, each with the reason.
+type Failures = Vec<(Arc<TableSlot>, Error)>;
+
 impl Checkpointer {
     /// For the tables of `catalog`; `pins` says which checkpoints may not go.
     #[must_use]
@@ -177,7 +180,7 @@ impl Checkpointer {
 
     /// Step 3: every table that changed writes what the snapshot sees. Returns how many these were, and the tables that could
     /// not, because they are being dropped and their files are gone: if the drop fails, so must the checkpoint.
-    fn reconcile(&self, seq: CheckpointSeq, snapshot: CommitSeq) -> Result<(usize, Vec<(Arc<TableSlot>, Error)>)> {
+    fn reconcile(&self, seq: CheckpointSeq, snapshot: CommitSeq) -> Result<(usize, Failures)> {
         let (mut changed, mut vanishing) = (0, Vec::new());
         for slot in self.catalog.tables() {
             let Some(table) = slot.if_open() else { continue };
