@@ -107,6 +107,9 @@ impl Shared {
     }
 }
 
+/// Bytes of a large value for which memory is taken before they were read.
+const ASSEMBLE_AHEAD: usize = 16 << 20;
+
 /// Puts a large value together from its pieces.
 pub(super) fn assemble(
     reference: &OverflowRef,
@@ -114,7 +117,8 @@ pub(super) fn assemble(
     read: impl Fn(BlockAddr) -> Result<Arc<[u8]>>,
 ) -> Result<Value> {
     let len = usize::try_from(reference.len).map_err(|_| Error::corrupt("a value is larger than memory"))?;
-    let mut out = Vec::with_capacity(len);
+    // What a page says of lengths is believed as far as blocks bear it out.
+    let mut out = Vec::with_capacity(len.min(ASSEMBLE_AHEAD));
     for &addr in &reference.pieces {
         let body = read(addr)?;
         out.extend_from_slice(check_piece(&body).map_err(|e| e.at(path, Some(addr.offset)))?);

@@ -50,7 +50,7 @@ use crate::types::{CheckpointSeq, CommitSeq, TableId};
 /// What the root record says, and what of the checkpoints stands in the catalog.
 #[derive(Debug)]
 struct Roots {
-    /// `None` when nothing may be written.
+    /// `None` when nothing may be written: the database is read-only, or a record may or may not have been written.
     slots: Option<RootSlots>,
     root: RootRecord,
     /// Retained checkpoints before the newest, oldest first.
@@ -318,11 +318,15 @@ impl Catalog {
     /// Writes `root` to one slot and then to the other; nothing that only the old record reached may be reused before.
     fn publish(&self, roots: &mut Roots, mut root: RootRecord) -> Result<()> {
         root.generation += 1;
-        let slots =
-            roots.slots.as_mut().ok_or_else(|| Error::new(ErrorKind::ReadOnly, "the database is open read-only"))?;
+        let Some(slots) = roots.slots.as_mut() else {
+            self.ctx.health.check()?;
+            return Err(Error::new(ErrorKind::ReadOnly, "the database is open read-only"));
+        };
         let written = slots.publish(&root).and_then(|()| slots.mirror(&root));
         if let Err(e) = written {
             self.ctx.health.poison(&e);
+            // Which record is the truth is unknown, so another one of this generation must not come beside it (R1).
+            roots.slots = None;
             return Err(e);
         }
         roots.root = root;

@@ -107,6 +107,23 @@ fn a_sync_that_fails_for_want_of_space_poisons() {
     }
 }
 
+/// Covers: R1, DB-8. Where the disk failed in the middle of a root record, no other record is written beside it, not even to
+/// take out the pin of a backup.
+#[test]
+fn a_root_record_half_mirrored_is_left_as_it_is() {
+    let (vfs, db) = failing();
+    fill(&db, "t", 50, "a");
+    checkpoint(&db);
+    let backup = db.backup(BackupOptions::new()).unwrap();
+    fill(&db, "t", 50, "b");
+    vfs.inject(Fault::on(Call::SyncData).in_path("root").after(1).for_ever());
+    assert_eq!(kind(db.checkpoint(CheckpointOptions::new())), ErrorKind::Io);
+    assert_eq!(kind(backup.finish()), ErrorKind::Poisoned);
+    drop(db);
+    vfs.heal();
+    sound(&small(Arc::new(vfs.clone())).open(HOME).unwrap());
+}
+
 /// Covers: NB-1, DB-8. What cannot be read back is damage of one table, not of the knowledge what is on disk.
 #[test]
 fn a_damaged_page_stops_checkpoints_but_not_the_database() {
