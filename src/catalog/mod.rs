@@ -1,6 +1,6 @@
 //! The table of tables and checkpoints, and the root record that locates it.
 //!
-//! The catalog is itself a table: the same tree, over the file `Strandline.catalog`. Its rows ([`entry`]) say for every
+//! The catalog is itself a table: the same tree, over the file `Strandline.catalog`. Its rows (module `entry`) say for every
 //! table, and for every retained checkpoint that needs one, where the root is, and hold the space lists of every table
 //! file; so a table file has nothing in it but its header and the blocks of its tree, and the lists are accounted for like
 //! any other row. One list cannot be a row of the tree that it describes: that of the catalog's own file. It is a block

@@ -132,7 +132,7 @@ pub(crate) fn head32(key: &[u8]) -> u32 {
     }
 }
 
-/// As [`head32`], of eight bytes.
+/// As `head32`, of eight bytes.
 #[inline]
 #[must_use]
 pub fn head64(key: &[u8]) -> u64 {
