@@ -60,11 +60,13 @@ impl Tree {
         Ok(stored)
     }
 
-    /// Forgets a checkpoint that failed, on this tree or on another: the next one stores what this one was to store. Called
-    /// after the end of the checkpoint (`txn::Epoch::finish`) and before the next begins.
-    pub fn abandon(&self) {
+    /// Forgets checkpoint `ckpt`, which failed, on this tree or on another: the next one stores what this one was to store.
+    /// Called after the end of the checkpoint (`txn::Epoch::finish`) and before the next begins.
+    pub fn abandon(&self, ckpt: CheckpointSeq) {
         let mut structure = self.structure.lock();
-        let ckpt = structure.frozen.0;
+        if structure.frozen.0 != ckpt {
+            return; // it never came here
+        }
         for orphan in std::mem::take(&mut structure.orphans) {
             orphan.abandon(ckpt, &self.shared);
         }

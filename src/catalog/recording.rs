@@ -76,7 +76,7 @@ impl Catalog {
             Ok(done) => done,
             Err(e) => {
                 roots.rows_stale = true;
-                self.tree.abandon();
+                self.tree.abandon(seq);
                 self.store.abandon_checkpoint(seq);
                 return Err(e);
             }

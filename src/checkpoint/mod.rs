@@ -251,7 +251,7 @@ impl Checkpointer {
     fn abandon(&self, seq: CheckpointSeq) {
         for slot in self.catalog.tables() {
             let Some(table) = slot.if_open() else { continue };
-            table.tree.abandon();
+            table.tree.abandon(seq);
             table.store.abandon_checkpoint(seq);
         }
     }

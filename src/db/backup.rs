@@ -104,15 +104,15 @@ impl<'db> Backup<'db> {
             // Before the fresh checkpoint: a call that fails changes nothing.
             return Err(busy());
         }
+        if options.since.is_some() && !options.tables.is_empty() {
+            return Err(Error::invalid("an increment is of all tables").remedy("leave out the tables, or the origin"));
+        }
         if options.fresh_checkpoint {
             if options.checkpoint.is_some() {
                 return Err(Error::invalid("a fresh checkpoint and a named one cannot both be copied")
                     .remedy("ask for one of the two"));
             }
             core.checkpointer.take(&CheckpointOptions::new())?;
-        }
-        if options.since.is_some() && !options.tables.is_empty() {
-            return Err(Error::invalid("an increment is of all tables").remedy("leave out the tables, or the origin"));
         }
         let decided = core.checkpointer.pins().decide();
         let newest = core.catalog.newest();
@@ -148,7 +148,9 @@ impl<'db> Backup<'db> {
     /// The plan, less what a copy of `origin` has.
     fn since(&self, origin: Origin, gap: u64) -> Result<Plan> {
         let ctx = &self.core.ctx;
-        let (tables, older) = self.core.catalog.read_at(&self.record)?;
+        let (tables, mut older) = self.core.catalog.read_at(&self.record)?;
+        // What was dropped since is not in the copy, and may have been written over.
+        older.retain(|entry| self.plan.manifest().checkpoints.contains(&entry.record.seq));
         let tables: Vec<TableEntry> = tables.into_values().collect();
         let at = FilesAt {
             vfs: &ctx.vfs,

@@ -166,7 +166,7 @@ impl World {
     /// Gives up on the checkpoint in progress.
     pub fn abandon(&self, seq: CheckpointSeq) {
         self.epoch.finish();
-        self.tree.abandon();
+        self.tree.abandon(seq);
         self.store.abandon_checkpoint(seq);
     }
 
