@@ -140,7 +140,7 @@ pub fn score(trial: &Trial) -> io::Result<bool> {
         say(Line { bug: None, verdict: field.campaign(trial.time, trial.seed)? });
     }
     for bug in chosen {
-        let verdict = field.plant(&bug.patch, || field.campaign(trial.time, trial.seed))?;
+        let verdict = field.plant(&bug, || field.campaign(trial.time, trial.seed))?;
         say(Line { bug: Some(bug), verdict });
     }
     if trial.json {

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+/// Where the patches are.
+pub const BUGS: &str = "sim/bugs";
+
 /// One planted bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bug {
@@ -33,7 +36,7 @@ pub fn sources() -> PathBuf {
 /// Whatever the file system reports; `InvalidData` for a head that lacks a field.
 pub fn bugs() -> io::Result<Vec<Bug>> {
     let mut bugs = Vec::new();
-    for entry in fs::read_dir(sources().join("sim/bugs"))? {
+    for entry in fs::read_dir(sources().join(BUGS))? {
         let patch = entry?.path();
         if patch.extension().is_some_and(|e| e == "patch") {
             let bug = Bug::parse(&patch, &fs::read_to_string(&patch)?);

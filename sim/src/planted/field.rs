@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 use super::Verdict;
+use super::bug::{BUGS, Bug};
 
 /// A campaign that has not ended so long after its time hangs.
 const GRACE: Duration = Duration::from_secs(90);
@@ -49,11 +50,14 @@ impl Field {
         Ok(Self { tree, target })
     }
 
-    /// Runs `trial` with a patch applied, and takes it out again.
+    /// Runs `trial` with a bug planted, and takes it out again. The patch is that of the copy: it belongs to these sources,
+    /// whatever happens meanwhile to those that they were copied from.
     ///
     /// # Errors
     /// Those of `trial`; when the patch cannot be taken out.
-    pub fn plant(&self, patch: &Path, trial: impl FnOnce() -> io::Result<Verdict>) -> io::Result<Verdict> {
+    pub fn plant(&self, bug: &Bug, trial: impl FnOnce() -> io::Result<Verdict>) -> io::Result<Verdict> {
+        let patch = self.tree.join(BUGS).join(bug.patch.file_name().unwrap_or_default());
+        let patch = patch.as_path();
         // A patch that applies only in part must leave nothing behind.
         if !apply(&self.tree, patch, &["--dry-run"])? || !apply(&self.tree, patch, &[])? {
             return Ok(Verdict::Unfit("the patch does not apply".to_owned()));
