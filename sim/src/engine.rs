@@ -141,6 +141,11 @@ impl Db {
         Ok(self.0.rename_table(from, to)?)
     }
 
+    /// The name of a table's file.
+    pub fn file_of(&self, table: &str) -> Answer<String> {
+        Ok(self.0.table(table)?.id().file_name())
+    }
+
     /// The names of all tables, sorted.
     pub fn tables(&self) -> Answer<Vec<String>> {
         let mut names: Vec<String> = self.0.tables()?.into_iter().map(|t| t.name).collect();

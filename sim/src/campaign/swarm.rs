@@ -103,6 +103,7 @@ pub fn swarm(first: u64, budget: Budget, progress: &Progress) -> (Count, Option<
 
 fn one(seed: u64, judge: &mut Judge, progress: &Progress) -> Option<Found> {
     let before = judge.count.states;
+    judge.effort = Effort::drawn(seed);
     let mut tape = Tape::seeded(seed);
     let (mut case, result) = run_tape(&mut tape, judge);
     progress.states.fetch_add(judge.count.states - before, Ordering::Relaxed);

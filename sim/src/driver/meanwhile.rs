@@ -7,8 +7,8 @@
 //! which call.
 //!
 //! Not every call will do. While a leaf is written its lock is held, and a commit to it would wait for ever; the same goes
-//! for a file that is just being made. So jobs run only before inner pages, blocks of the catalog and slots of the root
-//! record are written, and before syncs.
+//! for a file that is just being made. So jobs run before inner pages, blocks of the catalog and slots of the root record
+//! are written, and before syncs; and before a leaf is written those that write to other tables.
 
 use std::fmt;
 use std::io;
@@ -34,6 +34,8 @@ pub struct Job {
     pub at: u16,
     /// The table's name.
     pub table: String,
+    /// The name of its file.
+    pub file: String,
     /// The rows; `None` removes.
     pub writes: Vec<(Bytes, Option<Bytes>)>,
 }
@@ -65,11 +67,12 @@ impl fmt::Debug for Moments {
 }
 
 impl Moments {
-    /// A moment at which other threads could run.
-    pub fn pass(&self) {
+    /// A moment at which other threads could run, except that no one can write to the table with the file `busy`.
+    fn pass(&self, busy: Option<&str>) {
         // What a job does passes by here too, and finds nothing armed.
         let Some(mut armed) = self.take() else { return };
-        let (now, later) = armed.jobs.into_iter().partition(|job| job.at <= armed.passed);
+        let may = |job: &Job| job.at <= armed.passed && busy != Some(&job.file);
+        let (now, later) = armed.jobs.into_iter().partition(may);
         armed.jobs = later;
         armed.passed += 1;
         armed.done.extend(Vec::into_iter(now).map(|job| run(&armed.db, job)));
@@ -109,13 +112,18 @@ impl Session<'_, '_> {
     pub(super) fn meanwhile(&mut self, at: u16, table: u8, keys: impl Iterator<Item = u16>, value: u32, size: u32) {
         let write = |(n, key)| (key_of(key), (size > 0).then(|| value_of(value + n, size)));
         let writes = (0..).zip(keys).map(write).collect();
-        self.armed.push(Job { at, table: table_name(table), writes });
+        self.armed.push(Job { at, table: table_name(table), file: String::new(), writes });
     }
 
     /// Calls a checkpoint with the armed jobs, as far as their tables exist.
     pub(super) fn with_jobs<T>(&mut self, call: impl FnOnce(&Db) -> T) -> T {
         let mut jobs = std::mem::take(&mut self.armed);
-        jobs.retain(|job| self.world.live.tables.contains_key(&job.table));
+        jobs.retain_mut(|job| {
+            let file = self.db.file_of(&job.table);
+            let there = self.world.live.tables.contains_key(&job.table) && file.is_ok();
+            job.file = file.unwrap_or_default();
+            there
+        });
         if jobs.is_empty() {
             return call(self.db);
         }
@@ -176,46 +184,39 @@ impl From<Vec<Done>> for Met {
     }
 }
 
-/// Which calls to a file are moments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Table,
-    Catalog,
-    Root,
-}
-
 /// A file whose calls are moments.
 #[derive(Debug)]
 pub struct Watched {
     file: Arc<dyn File>,
-    kind: Kind,
+    name: String,
     moments: Moments,
 }
 
 impl Watched {
     /// Wraps a file of a database; others stay as they are.
     pub fn wrap(file: Arc<dyn File>, path: &Path, moments: &Moments) -> Arc<dyn File> {
-        let name = path.file_name().map(|n| n.to_string_lossy()).unwrap_or_default();
-        let kind = match &*name {
-            "Strandline.catalog" => Kind::Catalog,
-            "Strandline.root" => Kind::Root,
-            name if name.starts_with("table-") && name.ends_with(".sl") => Kind::Table,
-            _ => return file,
-        };
-        Arc::new(Self { file, kind, moments: moments.clone() })
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let ours = name == "Strandline.catalog" || name == "Strandline.root" || is_table(&name);
+        if ours { Arc::new(Self { file, name, moments: moments.clone() }) } else { file }
     }
 
-    /// True when no lock that a commit needs is held while these bytes are written.
-    fn is_moment(&self, bytes: &[u8]) -> bool {
+    /// Lets jobs run before these bytes are written, unless a lock is held that any commit may need.
+    fn before_write(&self, bytes: &[u8]) {
         const BLOCK: &[u8] = b"SB";
         const BODY: usize = 32;
         const INNER: u8 = 2;
-        match self.kind {
-            Kind::Root => true,
-            Kind::Catalog => bytes.starts_with(BLOCK),
-            Kind::Table => bytes.starts_with(BLOCK) && bytes.get(BODY) == Some(&INNER),
+        let block = bytes.starts_with(BLOCK);
+        if !is_table(&self.name) && (block || self.name == "Strandline.root") {
+            self.moments.pass(None);
+        } else if block {
+            let leaf = bytes.get(BODY) != Some(&INNER);
+            self.moments.pass(leaf.then_some(&self.name));
         }
     }
+}
+
+fn is_table(name: &str) -> bool {
+    name.starts_with("table-") && name.ends_with(".sl")
 }
 
 impl File for Watched {
@@ -224,9 +225,7 @@ impl File for Watched {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        if self.is_moment(buf) {
-            self.moments.pass();
-        }
+        self.before_write(buf);
         self.file.write_at(buf, offset)
     }
 
@@ -239,12 +238,12 @@ impl File for Watched {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.moments.pass();
+        self.moments.pass(None);
         self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.moments.pass();
+        self.moments.pass(None);
         self.file.sync_all()
     }
 

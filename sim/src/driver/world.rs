@@ -90,6 +90,9 @@ pub struct World {
     pub marks: Marks,
     /// The event of the first disk at which the first open had succeeded.
     pub created: Option<u64>,
+    /// Fingerprints of other states that the disk, when it was given to this world, might as well have shown: until the
+    /// first open has succeeded nobody has seen which one it is.
+    pub unseen: Vec<u128>,
     opened: u64,
 }
 
@@ -129,6 +132,7 @@ impl World {
             done: Vec::new(),
             marks: Marks::new(),
             created: None,
+            unseen: Vec::new(),
             opened: 0,
         }
     }

@@ -170,7 +170,7 @@ const KINDS: [(Kind, u32); 27] = [
     (Kind::Scan, 4),
     (Kind::RollBack, 2),
     (Kind::Batch, 7),
-    (Kind::Meanwhile, 7),
+    (Kind::Meanwhile, 9),
     (Kind::View, 4),
     (Kind::ReadView, 3),
     (Kind::CloseView, 4),
