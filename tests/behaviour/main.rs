@@ -15,6 +15,7 @@ mod read_only;
 mod restore;
 mod stage;
 mod tables;
+mod threads;
 mod transactions;
 mod verify;
 mod views;
