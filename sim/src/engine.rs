@@ -105,6 +105,8 @@ pub struct Db(Arc<Database>);
 pub struct Report {
     /// A checkpoint was made.
     pub taken: bool,
+    /// The number of the newest checkpoint now, as it is stored.
+    pub number: u64,
     /// The names that went.
     pub dropped: BTreeSet<String>,
 }
@@ -168,7 +170,8 @@ impl Db {
             };
         }
         let report = self.0.checkpoint(options)?;
-        Ok(Report { taken: report.taken, dropped: report.dropped.into_iter().filter_map(|d| d.name).collect() })
+        let dropped = report.dropped.into_iter().filter_map(|d| d.name).collect();
+        Ok(Report { taken: report.taken, number: report.seq.to_raw(), dropped })
     }
 
     /// The names of all named checkpoints, oldest first.

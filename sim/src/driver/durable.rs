@@ -41,6 +41,7 @@ impl Session<'_, '_> {
         expect(Rule::Contract, &report.dropped, std::slice::from_ref(&taken.dropped))?;
         if report.taken {
             self.ack_point();
+            self.world.number(report.number)?;
             self.world.live.checkpoint(name, &taken);
             self.world.mark("checkpoint");
             return self.check_jobs();

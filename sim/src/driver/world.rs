@@ -93,6 +93,8 @@ pub struct World {
     /// Fingerprints of other states that the disk, when it was given to this world, might as well have shown: until the
     /// first open has succeeded nobody has seen which one it is.
     pub unseen: Vec<u128>,
+    /// Numbers of checkpoints that were acknowledged, each with the event at which.
+    pub numbers: Vec<(u64, u64)>,
     opened: u64,
 }
 
@@ -133,6 +135,7 @@ impl World {
             marks: Marks::new(),
             created: None,
             unseen: Vec::new(),
+            numbers: Vec::new(),
             opened: 0,
         }
     }
@@ -142,6 +145,20 @@ impl World {
         self.opened += 1;
         let (dir, config) = (self.home.clone(), self.config.clone());
         Home { vfs: self.fleet.clone(), dir, config, create: true, salt: self.opened }
+    }
+
+    /// Notes the number of a checkpoint that is acknowledged now. It must be new, whatever became of earlier ones.
+    ///
+    /// # Errors
+    /// When it was given before.
+    pub fn number(&mut self, number: u64) -> Result<(), Failure> {
+        let highest = self.numbers.iter().map(|(_, n)| *n).max().unwrap_or(0);
+        if number <= highest {
+            let text = format!("checkpoint number {number:#x} is given although {highest:#x} was");
+            return Err(Failure::new(Rule::SeqOnce, text));
+        }
+        self.numbers.push((self.src.event(), number));
+        Ok(())
     }
 
     /// Counts something.

@@ -44,7 +44,13 @@ pub fn damage(world: &World, older: &[Barrier], dice: &mut dyn Dice, times: u32)
 
 fn strike(disk: &SimDisk, files: &[(PathBuf, Vec<u8>)], older: &[Barrier], dice: &mut dyn Dice) -> Option<String> {
     let (path, bytes) = &files[dice.choose(files.len() as u32) as usize];
-    let at = u64::from(dice.choose(bytes.len() as u32));
+    // Most bytes are padding; heads of sectors that hold something are worth more.
+    let used: Vec<usize> =
+        (0..bytes.len()).step_by(512).filter(|&b| bytes[b..].iter().take(512).any(|x| *x != 0)).collect();
+    let at = match used.get(dice.choose(2 * used.len() as u32) as usize) {
+        Some(&sector) => ((sector + dice.choose(48) as usize) as u64).min(bytes.len() as u64 - 1),
+        None => u64::from(dice.choose(bytes.len() as u32)),
+    };
     let block = at / 512 * 512;
     let len = 512.min(bytes.len() as u64 - block);
     let name = path.display();

@@ -198,7 +198,7 @@ impl Judge {
             // record that seemed torn holds after all, and no one has seen anything else.
             let points = world.history.points();
             let unseen = allowed.points.iter().filter(|_| damaged).map(|&n| points[n].fingerprint).collect();
-            self.crash_recovery(image, hash, world, (visible, unseen), depth - 1)
+            self.crash_recovery(image, hash, world, (visible, unseen), (barrier.event, depth - 1))
                 .map_err(|f| f.at(format!("recovery of image {hash:016x}")))?;
         }
         Ok(())
@@ -242,12 +242,16 @@ impl Judge {
         hash: u64,
         before: &World,
         (visible, unseen): (Visible, Vec<u128>),
-        depth: u32,
+        (cut, depth): (u64, u32),
     ) -> Result<(), Failure> {
         self.count.nested += 1;
         let disk = image.boot();
         let mut world = World::on(disk, &before.home, &before.config, visible);
         world.unseen = unseen;
+        // What had been acknowledged before the cut stays taken, even if the checkpoint itself is given up. Numbers of this
+        // world come later than all events of that one.
+        let taken = before.numbers.iter().filter(|(event, _)| *event <= cut);
+        world.numbers = taken.map(|(_, number)| (0, *number)).collect();
         let tail = tail(hash);
         let in_recovery = |world: &World, f: Failure| match world.created {
             None if f.rule != Rule::Typed => Failure { rule: Rule::Idempotent, ..f },
@@ -292,7 +296,7 @@ impl Judge {
                     let newest = if let Outcome::Shown(s) = &*outcome { s.newest.clone() } else { None };
                     let visible = Visible { newest, ..copy.expected.clone() };
                     let at_copy = World::on(image.boot(), &copy.dir, &world.config, Visible::default());
-                    self.crash_recovery(&image, hash, &at_copy, (visible, Vec::new()), 0)
+                    self.crash_recovery(&image, hash, &at_copy, (visible, Vec::new()), (0, 0))
                         .map_err(|f| f.at(format!("the copy {} is opened", copy.dir.display())))
                         .map_err(at)?;
                 }

@@ -51,6 +51,8 @@ pub enum Rule {
     Honest,
     /// Once faults stop, work goes on.
     Live,
+    /// No number of a checkpoint is given twice.
+    SeqOnce,
 }
 
 impl Rule {
@@ -81,6 +83,7 @@ impl Rule {
             Self::Contract => "contract",
             Self::Honest => "honest",
             Self::Live => "live",
+            Self::SeqOnce => "seq-once",
         }
     }
 }
