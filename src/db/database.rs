@@ -331,7 +331,7 @@ impl Database {
             let _ = thread.join();
         }
         let last = match self.core.check_writable() {
-            Ok(()) => self.core.checkpointer.take(&CheckpointOptions::new()).map(|_| ()),
+            Ok(()) => self.end_backup().and_then(|()| self.core.checkpointer.take(&CheckpointOptions::new()).map(drop)),
             Err(e) if matches!(e.kind(), ErrorKind::ReadOnly | ErrorKind::Closed) => Ok(()),
             Err(e) => Err(e),
         };
@@ -339,6 +339,20 @@ impl Database {
             self.core.unlock();
         }
         last
+    }
+}
+
+impl Database {
+    /// Takes back the pin of a backup whose guard was leaked, so that the next open does not take this for a crash.
+    fn end_backup(&self) -> Result<()> {
+        if self.core.checkpointer.pins().backup().is_none() {
+            return Ok(());
+        }
+        self.core.checkpointer.pins().close_backup();
+        match self.core.catalog.root().pinned {
+            Some(_) => self.core.catalog.set_pin(None),
+            None => Ok(()),
+        }
     }
 }
 

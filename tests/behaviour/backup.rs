@@ -428,3 +428,17 @@ fn the_end_of_a_backup() {
     db.checkpoint(CheckpointOptions::new().drop("x")).unwrap();
     assert!(matches!(stage.crash().open().recovery().kind, RecoveryKind::Newest));
 }
+
+/// Covers: DB-4, FB-12. A guard that was leaked pins nothing beyond the life of the handle.
+#[test]
+fn closing_ends_a_backup_whose_guard_was_leaked() {
+    let stage = Stage::new();
+    let db = stage.create();
+    put(&db, "t", "k", "before");
+    checkpoint(&db);
+    std::mem::forget(db.backup(BackupOptions::new()).unwrap());
+    put(&db, "t", "k", "after");
+    db.close().unwrap();
+    let db = stage.open();
+    assert_eq!(get(&db, "t", "k").as_deref(), Some("after"));
+}

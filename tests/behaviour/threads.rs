@@ -156,7 +156,7 @@ fn fill_up(vfs: &FaultVfs, dice: &mut Dice) {
 
 fn storm(full: bool) {
     let vfs = FaultVfs::new(Arc::new(MemVfs::new()));
-    let db = small(Arc::new(vfs.clone())).cache_bytes(48 << 10).create(true).open(HOME).unwrap();
+    let db = small(Arc::new(vfs.clone())).cache_bytes(48 << 10).open_files_max(1).create(true).open(HOME).unwrap();
     let tables = TABLES.map(|name| db.create_table(name, TableOptions::new()).unwrap());
     for table in &tables {
         let (mut tx, mut dice) = (db.begin().unwrap(), Dice(1));
