@@ -43,6 +43,16 @@ pub struct Transaction<'db> {
     failed: bool,
 }
 
+/// What a truncation has taken so far.
+#[derive(Default)]
+struct Taken {
+    keys: Vec<Arc<[u8]>>,
+    /// Those that the transaction had not claimed before.
+    claimed: Vec<Arc<[u8]>>,
+    /// Bytes charged to the cache.
+    bytes: usize,
+}
+
 impl<'db> Transaction<'db> {
     pub(super) fn begin(core: &'db Core) -> Self {
         let snapshot = core.ctx.registry.register();
@@ -151,25 +161,51 @@ impl<'db> Transaction<'db> {
     /// As [`Transaction::put`]; after an error the transaction must be rolled back, so that the range survives or vanishes
     /// as a whole.
     pub fn truncate<K: AsRef<[u8]>>(&mut self, table: &Table, range: impl RangeBounds<K>) -> Result<u64> {
-        let (mut lo, hi) = bounds(&range);
-        let mut removed = 0;
-        // In batches, because the rows of a transaction cannot be walked while it writes.
+        let mut taken = Taken::default();
+        if let Err(e) = self.take_range(table, &range, &mut taken) {
+            // As if the call had not been made: others may write the keys that it came to.
+            self.failed = true;
+            self.core.claims.release(self.id, table.id(), &taken.claimed);
+            self.core.ctx.cache.discharge(taken.bytes);
+            return Err(e);
+        }
+        self.charged += taken.bytes;
+        let removed = taken.keys.len() as u64;
+        for key in taken.keys {
+            self.buffer(table, key, None);
+        }
+        Ok(removed)
+    }
+
+    /// Claims every key of the range that the transaction sees, and memory for its deletion.
+    fn take_range<K: AsRef<[u8]>>(
+        &mut self,
+        table: &Table,
+        range: &impl RangeBounds<K>,
+        taken: &mut Taken,
+    ) -> Result<()> {
+        self.core.check_writable()?;
+        let (mut lo, hi) = bounds(range);
+        // In batches, because the rows of a transaction cannot be walked while it claims.
         loop {
-            let mut keys = Vec::new();
+            let from = taken.keys.len();
             {
-                let mut cursor = self.merged(table, lo.clone(), hi.clone())?;
-                while keys.len() < 1024 && cursor.next()? {
-                    keys.extend(cursor.key().map(<[u8]>::to_vec));
+                let mut cursor = self.merged(table, lo, hi.clone())?;
+                while taken.keys.len() - from < 1024 && cursor.next()? {
+                    taken.keys.extend(cursor.key().map(Arc::from));
                 }
             }
-            let Some(last) = keys.last() else { return Ok(removed) };
-            lo = Bound::Excluded(last.clone());
-            for key in &keys {
-                if let Err(e) = self.write(table, key, None) {
-                    self.failed = true;
-                    return Err(e);
+            let Some(last) = taken.keys[from..].last() else { return Ok(()) };
+            lo = Bound::Excluded(last.to_vec());
+            self.enter(table)?;
+            let open = table.open(self.core)?;
+            for key in &taken.keys[from..] {
+                if self.claim(table, open, key)? {
+                    taken.claimed.push(Arc::clone(key));
                 }
-                removed += 1;
+                let bytes = WRITE_OVERHEAD + key.len();
+                self.core.ctx.cache.admit_write(bytes)?;
+                taken.bytes += bytes;
             }
         }
     }
@@ -226,9 +262,7 @@ impl<'db> Transaction<'db> {
             return Err(Error::invalid(format!("a key of {} bytes is above the limit of {KEY_MAX}", key.len()))
                 .remedy("shorten the key"));
         }
-        if let Entry::Vacant(first) = self.tables.entry(table.id()) {
-            first.insert(table.slot.enter(UseKind::Transaction)?);
-        }
+        self.enter(table)?;
         let key: Arc<[u8]> = Arc::from(key);
         let claimed = self.claim(table, open, &key)?;
         let bytes = WRITE_OVERHEAD + key.len() + value.map_or(0, <[u8]>::len);
@@ -240,12 +274,24 @@ impl<'db> Transaction<'db> {
             return Err(e);
         }
         self.charged += bytes;
-        self.writes.put(table.id(), key, value.map(Arc::from));
-        // What the write took the place of is given back.
+        self.buffer(table, key, value.map(Arc::from));
+        Ok(())
+    }
+
+    /// Uses the table, from the first write on: it can be neither dropped nor renamed meanwhile.
+    fn enter(&mut self, table: &Table) -> Result<()> {
+        if let Entry::Vacant(first) = self.tables.entry(table.id()) {
+            first.insert(table.slot.enter(UseKind::Transaction)?);
+        }
+        Ok(())
+    }
+
+    /// Remembers a write that is claimed and charged; what it takes the place of is given back.
+    fn buffer(&mut self, table: &Table, key: Arc<[u8]>, value: Option<Arc<[u8]>>) {
+        self.writes.put(table.id(), key, value);
         let surplus = self.charged.saturating_sub(self.writes.bytes());
         self.core.ctx.cache.discharge(surplus);
         self.charged -= surplus;
-        Ok(())
     }
 
     /// First updater wins: the key is ours, newly or since an earlier write, or the transaction has lost.
