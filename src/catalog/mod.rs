@@ -322,6 +322,9 @@ impl Catalog {
             self.ctx.health.check()?;
             return Err(Error::new(ErrorKind::ReadOnly, "the database is open read-only"));
         };
+        if slots.next_slot().is_some_and(|slot| slot as u64 != root.generation % 2) {
+            root.generation += 1;
+        }
         let written = slots.publish(&root).and_then(|()| slots.mirror(&root));
         if let Err(e) = written {
             self.ctx.health.poison(&e);

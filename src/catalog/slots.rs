@@ -9,6 +9,10 @@
 //! leaves the old truth in the other slot; rot in one slot leaves the same truth in the other. Only after the mirror is
 //! durable may anything be reused that the old record reached (B3).
 //!
+//! R3: a record goes first to the slot of its generation's parity. When both slots read the same, that one was synced with
+//! success; the other may stand in the cache only, if the sync of the mirror failed and the system forgot. So the first
+//! record that an open database writes is preceded by the old one, once more, to the second slot.
+//!
 //! The file itself appears by a rename after both slots were synced, so a file of this name without a valid slot is
 //! damage and never a database half made.
 
@@ -36,6 +40,9 @@ pub struct RootSlots {
     path: PathBuf,
     /// The slot that alone holds the truth, until it is mirrored.
     sole_holder: Option<usize>,
+    /// The slots were only read so far. After a failed sync the cache may show what the medium does not hold (V5), so what
+    /// was read is written once more before the only copy that is surely durable may be written over: see R3.
+    found: Option<Box<RootRecord>>,
 }
 
 impl RootSlots {
@@ -47,7 +54,7 @@ impl RootSlots {
         let (new, path) = (home.join(ROOT_FILE_NEW), home.join(ROOT_FILE));
         let file = vfs.open(&new, OpenOptions::create()).map_err(|e| Error::io(e, "create the root record", &new))?;
         file.set_len(0).map_err(|e| Error::io(e, "empty the root record", &new))?;
-        let slots = Self { file, path: new.clone(), sole_holder: None };
+        let slots = Self { file, path: new.clone(), sole_holder: None, found: None };
         slots.write(0, record)?;
         slots.write(1, record)?;
         slots.file.sync_all().map_err(|e| Error::io(e, "sync the root record", &new))?;
@@ -68,7 +75,8 @@ impl RootSlots {
         let options = if write { OpenOptions::write() } else { OpenOptions::read() };
         let file = vfs.open(&path, options).map_err(|e| Error::io(e, "open the root record", &path))?;
         let (sole_holder, record) = choose([read(&*file, &path, 0), read(&*file, &path, 1)], &path)?;
-        Ok(Some((Self { file, path, sole_holder }, record)))
+        let found = Some(Box::new(record.clone()));
+        Ok(Some((Self { file, path, sole_holder, found }, record)))
     }
 
     /// True when one slot alone holds the truth: the other is older, torn or rotten and must be repaired before anything
@@ -78,22 +86,31 @@ impl RootSlots {
         self.sole_holder.is_some()
     }
 
+    /// The slot that the next record goes to first, when that is not free to choose.
+    #[must_use]
+    pub fn next_slot(&self) -> Option<usize> {
+        self.sole_holder.map(|holder| 1 - holder)
+    }
+
     /// Makes `record` the truth: durable in one slot when this returns.
     ///
     /// # Errors
     /// `Io`; which record is the truth is then unknown until the database is opened again.
     pub fn publish(&mut self, record: &RootRecord) -> Result<()> {
-        let slot = match self.sole_holder {
-            Some(holder) => 1 - holder,
-            None => (record.generation % 2) as usize,
-        };
+        let found = self.found.take();
+        if let (None, Some(found)) = (self.sole_holder, found) {
+            self.write(second_slot(&found), &found)?;
+            self.sync()?;
+        }
+        let slot = self.next_slot().unwrap_or(1 - second_slot(record));
         self.write(slot, record)?;
         self.sync()?;
         self.sole_holder = Some(slot);
         Ok(())
     }
 
-    /// Writes the truth to the other slot too, durably.
+    /// Writes the truth to the other slot too, durably. When the first one was only read, the one written now is the only
+    /// one that surely holds it, and the next record goes to the first.
     ///
     /// # Errors
     /// `Io`; the truth still stands in the first slot.
@@ -101,7 +118,7 @@ impl RootSlots {
         if let Some(holder) = self.sole_holder {
             self.write(1 - holder, record)?;
             self.sync()?;
-            self.sole_holder = None;
+            self.sole_holder = self.found.take().map(|_| 1 - holder);
         }
         Ok(())
     }
@@ -116,6 +133,11 @@ impl RootSlots {
     fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(|e| Error::io(e, "sync the root record", &self.path))
     }
+}
+
+/// The slot that a record is mirrored to (R3).
+const fn second_slot(record: &RootRecord) -> usize {
+    1 - (record.generation % 2) as usize
 }
 
 /// Reads one slot of a root file.
