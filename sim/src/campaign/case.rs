@@ -74,6 +74,10 @@ fn examine(world: &World, seed: u64, judge: &mut Judge) -> Result<u64, Failure> 
     judge.effort.limits.seed = seed;
     let barriers = judge.judge(world, 0)?;
     let mut dice = Tape::seeded(seed);
+    if world.src.faults_struck() > 0 {
+        // One class of faults per run: after a failed sync one slot of the root record may be stale on the medium.
+        return Ok(world.src.trace_hash() ^ world.dst.trace_hash().rotate_left(1));
+    }
     let tried = damage(world, &barriers, &mut On(&mut dice, Subject::Faults), DAMAGES)?;
     *judge.count.marks.entry("damaged images").or_default() += tried;
     Ok(world.src.trace_hash() ^ world.dst.trace_hash().rotate_left(1))

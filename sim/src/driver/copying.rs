@@ -68,10 +68,12 @@ impl Session<'_, '_> {
         self.world.src.mark("backup ends");
         let at = self.world.src.event();
         self.world.history.unpin_called(at);
-        if forget {
+        // A guard that is dropped cannot tell that the disk failed.
+        if forget && self.world.trouble.is_none() {
             drop(backup);
         } else {
-            backup.finish().map_err(|f| Failure::new(Rule::Contract, format!("the backup cannot end: {}", f.text)))?;
+            let answer = backup.finish();
+            told(expect(Rule::Contract, &refusal(&answer, |()| ()), &[Ok(())]), &answer)?;
         }
         self.world.src.mark("backup ended");
         let at = self.world.src.event();
@@ -90,7 +92,7 @@ impl Session<'_, '_> {
         let expected = self.world.live.backup.as_ref()?.copy.clone();
         let number = self.world.copies.len();
         let dir = self.world.shelf.join(format!("{how}-{number}"));
-        self.world.copies.push(Copy { dir: dir.clone(), expected, acked: None, how: how.to_owned() });
+        self.world.copies.push(Copy { dir: dir.clone(), expected, acked: None, sealed: how != "foreign" });
         Some((number, dir))
     }
 

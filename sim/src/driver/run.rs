@@ -6,7 +6,7 @@ use super::panics;
 use super::session::Session;
 use super::world::{Failure, World};
 use crate::engine::{self, Db};
-use crate::model::{Live, Taken};
+use crate::model::{Live, Taken, Visible};
 use crate::oracle::{Rule, observe};
 use crate::workload::{Op, Plan};
 
@@ -65,22 +65,74 @@ fn last(world: &World) -> String {
     world.done.last().map_or("the open".to_owned(), |(event, op)| format!("event {event}: {op}"))
 }
 
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// At the end of the operations.
+    Over,
+    /// The database is to be opened again.
+    Again,
+    /// The disk failed; the database is to be opened again, in whatever state it is.
+    Failed,
+}
+
 fn sessions(world: &mut World, source: &mut dyn Source) -> Result<(), Failure> {
+    let mut last = End::Again;
     loop {
+        let before = world.src.event();
         let home = world.next_open();
         let db = engine::open(&home)
             .map_err(|f| Failure::new(Rule::OpenOk, format!("the database does not open: {}", f.text)))?;
         world.src.mark("opened");
         let at = world.src.event();
         world.created.get_or_insert(at);
+        if last == End::Failed {
+            adopt(&db, world, before)?;
+        }
         check_opened(&db, world)?;
-        let again = session(&db, world, source)?;
-        close(db, world)?;
-        if !again {
+        last = session(&db, world, source)?;
+        if last != End::Failed {
+            let closed = close(db, world);
+            match closed {
+                Err(f) if world.trouble.is_some() && f.refused.is_some() => last = End::Failed,
+                other => other?,
+            }
+        } else {
+            // Dropping it may still take a checkpoint.
+            let visible = world.live.after_checkpoint(None, &Taken::default());
+            let at = world.src.event();
+            world.history.begin(visible, at, "dropped");
+            drop(db);
+        }
+        world.heal();
+        if last == End::Over {
             return Ok(());
         }
         world.mark("restart");
     }
+}
+
+/// After a failure of the disk the database may open in any state that a crash could leave; from now on it is this one.
+fn adopt(db: &Db, world: &mut World, before: u64) -> Result<(), Failure> {
+    let shown = observe::show(db).map_err(|f| Failure::new(Rule::Read, f.text))?;
+    let allowed = world.history.allowed(before, before);
+    let shows = |p: &usize| world.history.points()[*p].fingerprint == shown.fingerprint;
+    // The oldest that fits: a later one may be a call that failed before it wrote anything.
+    let Some(point) = allowed.points.iter().copied().find(shows) else {
+        let points: Vec<String> =
+            allowed.points.iter().map(|&p| world.history.points()[p].visible.to_string()).collect();
+        return Err(Failure::new(
+            Rule::Honest,
+            format!("after a failure of the disk it opens with {shown}, allowed: {}", points.join(" or ")),
+        ));
+    };
+    let visible = Visible::clone(&world.history.points()[point].visible);
+    let at = world.src.event();
+    world.history.unpin_called(before);
+    world.history.unpin_acked(at);
+    world.history.adopt(point, at);
+    world.live = Live::resume(&visible);
+    Ok(())
 }
 
 /// What an open database shows must be what the model says, before anything else is done.
@@ -90,25 +142,32 @@ fn check_opened(db: &Db, world: &mut World) -> Result<(), Failure> {
     if shown.fingerprint != visible.fingerprint() {
         return Err(Failure::new(Rule::Durable, format!("opened with {shown}, expected {visible}")));
     }
-    let visible = crate::model::Visible { newest: shown.newest, ..visible };
+    let visible = Visible { newest: shown.newest, ..visible };
     world.live = Live::resume(&visible);
     world.live.untouched = !db.has_checkpoint().map_err(|f| Failure::new(Rule::Read, f.text))?;
     Ok(())
 }
 
-/// True when the database is to be opened again.
-fn session(db: &Db, world: &mut World, source: &mut dyn Source) -> Result<bool, Failure> {
+fn session(db: &Db, world: &mut World, source: &mut dyn Source) -> Result<End, Failure> {
     let mut session = Session::new(db, world);
-    let mut again = false;
+    let mut end = End::Over;
     while let Some(op) = source.next(session.world()) {
-        session.step(&op)?;
+        if !session.step(&op)? {
+            session.forsake();
+            return Ok(End::Failed);
+        }
         if op == Op::Restart {
-            again = true;
+            end = End::Again;
             break;
         }
     }
-    session.leave()?;
-    Ok(again)
+    match session.leave() {
+        Err(f) if session.world().trouble.is_some() && f.refused.is_some() => {
+            session.forsake();
+            Ok(End::Failed)
+        }
+        other => other.map(|()| end),
+    }
 }
 
 fn close(db: Db, world: &mut World) -> Result<(), Failure> {
@@ -116,7 +175,10 @@ fn close(db: Db, world: &mut World) -> Result<(), Failure> {
     let visible = world.live.after_checkpoint(None, &taken);
     let at = world.src.event();
     world.history.begin(visible, at, "close");
-    db.close().map_err(|f| Failure::new(Rule::Contract, format!("the database does not close: {}", f.text)))?;
+    if let Err(f) = db.close() {
+        let failure = Failure::new(Rule::Contract, format!("the database does not close: {}", f.text));
+        return Err(Failure { refused: Some(f.refusal), ..failure });
+    }
     world.src.mark("closed");
     let at = world.src.event();
     world.history.ack(at);

@@ -14,7 +14,7 @@ use super::world::{Failure, World};
 use crate::engine::{Answer, Backup, Db, Fault, Txn, View};
 use crate::model::{Bytes, Refusal, Rows};
 use crate::oracle::Rule;
-use crate::workload::{Ends, Op, checkpoint_name, key_of, table_name, value_of};
+use crate::workload::{Ends, Op, Trouble, checkpoint_name, key_of, table_name, value_of};
 
 /// The slot of transactions that are committed at once.
 pub(super) const OWN: u8 = 255;
@@ -30,6 +30,7 @@ pub struct Session<'d, 'w> {
     /// Commits that wait for the next checkpoint, and what the last one's met.
     pub(super) armed: Vec<Job>,
     pub(super) met: Met,
+    owed: bool,
 }
 
 pub(super) type Step = Result<(), Failure>;
@@ -59,6 +60,7 @@ pub(super) fn told<T>(step: Step, answer: &Answer<T>) -> Step {
     step.map_err(|mut f| {
         if let Err(fault) = answer {
             f.text = format!("{} ({})", f.text, fault.text);
+            f.refused = Some(fault.refusal);
         }
         f
     })
@@ -76,6 +78,7 @@ impl<'d, 'w> Session<'d, 'w> {
             copying: None,
             armed: Vec::new(),
             met: Met::default(),
+            owed: false,
         }
     }
 
@@ -87,15 +90,65 @@ impl<'d, 'w> Session<'d, 'w> {
 
     /// Runs one operation.
     ///
+    /// Gives false when a failing disk has made the database unusable: it must be opened again.
+    ///
     /// # Errors
     /// A promise that did not hold.
-    pub fn step(&mut self, op: &Op) -> Step {
+    pub fn step(&mut self, op: &Op) -> Result<bool, Failure> {
         let text = op.to_string();
         let at = self.world.src.event();
         self.world.src.label(&text);
         self.world.dst.label(&text);
         self.world.done.push((at, text));
-        self.run(op)
+        let outcome = self.settle(op).and_then(|()| self.run(op));
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(failure) => {
+                self.owed |= matches!(op, Op::Checkpoint { .. } | Op::Backup { .. });
+                self.excuse(failure)
+            }
+        }
+    }
+
+    /// After a checkpoint that failed on a full disk, a change of the catalog takes one first. Calling for it openly keeps
+    /// the model exact.
+    fn settle(&mut self, op: &Op) -> Step {
+        let changes = matches!(op, Op::Create { .. } | Op::DropTable { .. } | Op::Rename { .. });
+        if changes && self.owed {
+            self.checkpoint(None, &[], true)?;
+            self.owed = false;
+        }
+        Ok(())
+    }
+
+    /// A refusal is excused while the disk fails. A full disk must leave the database as it was; after other failures
+    /// nothing but opening it again is promised.
+    fn excuse(&mut self, failure: Failure) -> Result<bool, Failure> {
+        self.roll_back(OWN);
+        match (self.world.trouble, failure.refused) {
+            (Some(Trouble::Full), Some(Refusal::Damage)) => {
+                self.world.mark("refused on a full disk");
+                Ok(true)
+            }
+            (Some(Trouble::Full | Trouble::Short | Trouble::Interrupt) | None, _) => Err(failure),
+            (Some(_), Some(Refusal::Damage | Refusal::Other)) => {
+                self.world.mark("refused by a failing disk");
+                Ok(false)
+            }
+            (Some(_), _) => Err(failure),
+        }
+    }
+
+    /// Lets go of everything after a failure, without a word.
+    pub fn forsake(&mut self) {
+        self.txns.clear();
+        self.views.clear();
+        self.copying = None;
+        if let Some(backup) = self.backup.take() {
+            let at = self.world.src.event();
+            self.world.history.unpin_called(at);
+            drop(backup);
+        }
     }
 
     /// Ends everything that is open, in the order that a caller would.
@@ -167,6 +220,14 @@ impl<'d, 'w> Session<'d, 'w> {
             Op::Restart => Ok(()),
             Op::ReadAll { pattern } => self.read_all(*pattern),
             Op::Verify => self.verify(),
+            Op::Fault { how, after } => {
+                self.world.fail(*how, *after);
+                Ok(())
+            }
+            Op::Heal => {
+                self.world.heal();
+                Ok(())
+            }
         }
     }
 
@@ -259,6 +320,8 @@ impl<'d, 'w> Session<'d, 'w> {
         if conflict {
             allowed.push(Err(Refusal::Conflict));
             self.world.mark("conflict");
+        } else if self.world.live.txns.may_conflict(slot, id, key) {
+            allowed.push(Err(Refusal::Conflict));
         }
         if self.may_be_full() {
             allowed.push(Err(Refusal::Full));
@@ -278,6 +341,9 @@ impl<'d, 'w> Session<'d, 'w> {
             let conflict = keys.iter().any(|k| s.world.live.txns.conflicts(slot, id, k));
             let answer = s.txn(slot).truncate(name, as_ref(&lo), as_ref(&hi));
             let mut allowed = vec![if conflict { Err(Refusal::Conflict) } else { Ok(keys.len() as u64) }];
+            if keys.iter().any(|k| s.world.live.txns.may_conflict(slot, id, k)) {
+                allowed.push(Err(Refusal::Conflict));
+            }
             if s.may_be_full() {
                 allowed.push(Err(Refusal::Full));
             }
@@ -285,6 +351,8 @@ impl<'d, 'w> Session<'d, 'w> {
             told(expect(Rule::Si, &got, &allowed), &answer)?;
             if got.is_ok() {
                 keys.iter().for_each(|k| s.world.live.txns.write(slot, id, k, None));
+            } else {
+                s.world.live.txns.touch(slot, id, &keys);
             }
             Ok(got.is_ok())
         })
@@ -332,13 +400,12 @@ impl<'d, 'w> Session<'d, 'w> {
             allowed.push(Err(Refusal::Full));
         }
         let got = refusal(&answer, |()| ());
-        told(expect(Rule::Contract, &got, &allowed), &answer)?;
         if got.is_ok() {
             self.world.live.commit(slot);
         } else {
             self.world.live.txns.roll_back(slot);
         }
-        Ok(())
+        told(expect(Rule::Contract, &got, &allowed), &answer)
     }
 
     pub(super) fn roll_back(&mut self, slot: u8) {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fleet::Fleet;
-use crate::disk::{Barrier, Profile, SimDisk};
+use crate::disk::{Act, Barrier, Call, Fault, Profile, SimDisk, SyncFailure};
 use crate::engine::Home;
-use crate::model::{History, Live, Visible};
+use crate::model::{History, Live, Refusal, Visible};
 use crate::oracle::Rule;
-use crate::workload::{Config, Sight};
+use crate::workload::{Config, Sight, Trouble};
 
 /// Where the database lives, on the disk of that name.
 pub const HOME: &str = "/src/db";
@@ -28,12 +28,14 @@ pub struct Failure {
     pub text: String,
     /// How the moment was reached, outermost first: operations, images, recoveries.
     pub path: Vec<String>,
+    /// The engine's refusal behind it, if it is one: where the disk fails on purpose, it is no failure.
+    pub refused: Option<Refusal>,
 }
 
 impl Failure {
     /// A failure without a path yet.
     pub fn new(rule: Rule, text: impl Into<String>) -> Self {
-        Self { rule, text: text.into(), path: Vec::new() }
+        Self { rule, text: text.into(), path: Vec::new(), refused: None }
     }
 
     /// Says where it happened; the innermost place is said first.
@@ -60,8 +62,8 @@ pub struct Copy {
     pub expected: Visible,
     /// The event of the second disk at which it was complete.
     pub acked: Option<u64>,
-    /// How it is made, for the report.
-    pub how: String,
+    /// The engine made it, so every piece has a checksum.
+    pub sealed: bool,
 }
 
 /// Disks, model, record.
@@ -88,6 +90,8 @@ pub struct World {
     pub done: Vec<(u64, String)>,
     /// How often something worth counting happened.
     pub marks: Marks,
+    /// How the first disk fails at present.
+    pub trouble: Option<Trouble>,
     /// The event of the first disk at which the first open had succeeded.
     pub created: Option<u64>,
     /// Fingerprints of other states that the disk, when it was given to this world, might as well have shown: until the
@@ -133,6 +137,7 @@ impl World {
             copies: Vec::new(),
             done: Vec::new(),
             marks: Marks::new(),
+            trouble: None,
             created: None,
             unseen: Vec::new(),
             numbers: Vec::new(),
@@ -145,6 +150,36 @@ impl World {
         self.opened += 1;
         let (dir, config) = (self.home.clone(), self.config.clone());
         Home { vfs: self.fleet.clone(), dir, config, create: true, salt: self.opened }
+    }
+
+    /// Makes the first disk fail.
+    pub fn fail(&mut self, how: Trouble, after: u32) {
+        let writes = [Call::Write];
+        let syncs = [Call::SyncData, Call::SyncAll];
+        let after = u64::from(after);
+        match how {
+            Trouble::Full => self.src.set_quota(Some(self.src.used() + after / 2 * 4096)),
+            Trouble::Write => self.src.inject(Fault::eio(&writes, after)),
+            Trouble::SyncKeep => {
+                self.src.inject(Fault::nth(&syncs, after, Act::Sync(SyncFailure::CleanKeepNew, Vec::new())));
+            }
+            Trouble::SyncRevert => {
+                self.src.inject(Fault::nth(&syncs, after, Act::Sync(SyncFailure::CleanRevert, Vec::new())));
+            }
+            Trouble::Short => self.src.inject(Fault::nth(&writes, after, Act::Short(7))),
+            Trouble::Interrupt => {
+                self.src.inject(Fault::nth(&writes, after, Act::Error(std::io::ErrorKind::Interrupted)))
+            }
+        }
+        self.trouble = Some(how);
+        self.mark("fault");
+    }
+
+    /// The first disk fails no more.
+    pub fn heal(&mut self) {
+        self.src.set_quota(None);
+        self.src.clear_faults();
+        self.trouble = None;
     }
 
     /// Notes the number of a checkpoint that is acknowledged now. It must be new, whatever became of earlier ones.
@@ -175,6 +210,7 @@ impl World {
             tables: self.live.tables.keys().filter_map(number).collect(),
             views: self.live.checkpoints.views().collect(),
             backup: self.live.backup.is_some(),
+            faulty: self.trouble.is_some(),
         }
     }
 

@@ -130,19 +130,33 @@ impl History {
     /// The last call that began has returned successfully. A call that leaves what was promised before makes no point of
     /// its own: it may have written nothing.
     pub fn ack(&mut self, at: u64) {
-        if let [.., before, last] = self.points.as_slice()
-            && before.acked.is_some()
-            && before.fingerprint == last.fingerprint
-        {
-            self.points.pop();
-        } else if let Some(point) = self.points.last_mut() {
-            point.acked = Some(at);
+        let Some((last, before)) = self.points.split_last_mut() else { return };
+        let promised = before.iter().rposition(|p| p.acked.is_some());
+        let same = promised.filter(|&p| before[p].fingerprint == last.fingerprint);
+        match same {
+            Some(p) if p + 1 == before.len() => drop(self.points.pop()),
+            // Calls failed in between; it may have been durable ever since it was first begun.
+            Some(p) => (last.begun, last.acked) = (before[p].begun, Some(at)),
+            None => last.acked = Some(at),
         }
     }
 
     /// The last call that began turned out to do nothing at all.
     pub fn cancel(&mut self) {
         self.points.pop();
+    }
+
+    /// After a failure the database was opened, and by event `at` it showed `point`: that is promised from now on, whatever
+    /// was begun after it. It may have been durable ever since it was begun.
+    pub fn adopt(&mut self, point: usize, at: u64) {
+        if point + 1 < self.points.len() {
+            let found = &self.points[point];
+            let again = Point { why: format!("{}, found again", found.why), acked: None, ..found.clone() };
+            self.points.push(again);
+        }
+        if let Some(last) = self.points.last_mut() {
+            last.acked.get_or_insert(at);
+        }
     }
 
     /// A backup that a crash falls back from was opened, acknowledged at this event. What was newest and

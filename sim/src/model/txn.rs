@@ -5,7 +5,7 @@
 //!   the snapshot, is refused, and the transaction can only be rolled back.
 //! - **X3** Nothing else is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::rows::{Bytes, Rows};
@@ -44,6 +44,8 @@ pub struct Txn {
     writes: BTreeMap<u32, BTreeMap<Bytes, Option<Bytes>>>,
     /// A write was refused: only a rollback is left.
     pub doomed: bool,
+    /// Keys that a call may have written before it was refused.
+    touched: BTreeSet<(u32, Bytes)>,
 }
 
 /// All running transactions and the committed contents.
@@ -89,7 +91,13 @@ impl Transactions {
 
     /// Starts a transaction in a free slot.
     pub fn begin(&mut self, slot: u8) {
-        let txn = Txn { snapshot: self.committed.clone(), began: self.commits, writes: BTreeMap::new(), doomed: false };
+        let txn = Txn {
+            snapshot: self.committed.clone(),
+            began: self.commits,
+            writes: BTreeMap::new(),
+            doomed: false,
+            touched: BTreeSet::new(),
+        };
         self.running.insert(slot, txn);
     }
 
@@ -99,6 +107,20 @@ impl Transactions {
         let Some(me) = self.running.get(&slot) else { return false };
         let newer = self.last_write.get(&(table, key.clone())).is_some_and(|&at| at > me.began);
         newer || self.running.iter().any(|(&other, t)| other != slot && t.wrote(table, key))
+    }
+
+    /// True when a write of `key` by `slot` may be refused because of a transaction that lost half way through a range.
+    #[must_use]
+    pub fn may_conflict(&self, slot: u8, table: u32, key: &Bytes) -> bool {
+        let at = (table, key.clone());
+        self.running.iter().any(|(&other, t)| other != slot && t.touched.contains(&at))
+    }
+
+    /// A call of `slot` was refused that may have written these keys first.
+    pub fn touch(&mut self, slot: u8, table: u32, keys: &[Bytes]) {
+        if let Some(txn) = self.running.get_mut(&slot) {
+            txn.touched.extend(keys.iter().map(|k| (table, k.clone())));
+        }
     }
 
     /// Notes a write of `slot`; `None` deletes.

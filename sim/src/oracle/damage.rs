@@ -34,12 +34,47 @@ pub fn damage(world: &World, older: &[Barrier], dice: &mut dyn Dice, times: u32)
     for _ in 0..times {
         let disk = image.boot();
         let Some(what) = strike(&disk, &files, older, dice) else { continue };
-        let root = what.contains("Strandline.root");
-        let look = AssertUnwindSafe(|| read(&disk, world, &expected, root));
-        let outcome = catch_unwind(look).unwrap_or_else(|_| Err(Failure::new(Rule::Typed, driver::take_panic())));
-        outcome.map_err(|f| f.at(what))?;
+        let one_table = what.contains("/table-");
+        guarded(|| read(&disk, world, &expected, one_table)).map_err(|f| f.at(what))?;
     }
+    copies(world, dice, times)?;
     Ok(times.into())
+}
+
+fn guarded(look: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| Err(Failure::new(Rule::Typed, driver::take_panic())))
+}
+
+/// Damages members of sealed copies; verifying the copy must notice every change, wherever it is.
+fn copies(world: &World, dice: &mut dyn Dice, times: u32) -> Result<(), Failure> {
+    let frame = world.dst.snapshot().frame();
+    let image = frame.image(&frame.all());
+    for copy in world.copies.iter().filter(|c| c.sealed && c.acked.is_some()) {
+        let dir = Path::new("/").join(copy.dir.components().skip(2).collect::<PathBuf>());
+        let member = |path: &PathBuf| Path::new("/").join(path).starts_with(&dir);
+        let files: Vec<(PathBuf, Vec<u8>)> = image
+            .contents()
+            .into_iter()
+            .filter_map(|(path, bytes)| Some((path, bytes?)))
+            .filter(|(path, bytes)| member(path) && !bytes.is_empty())
+            .collect();
+        for _ in 0..if files.is_empty() { 0 } else { times } {
+            let disk = image.boot();
+            let Some(what) = strike(&disk, &files, &[], dice) else { continue };
+            let name = if copy.dir.starts_with(driver::COPIES) { "dst" } else { "src" };
+            let fleet: Arc<dyn Vfs> = Arc::new(Fleet::new(&[(name, disk)]));
+            let look = || match engine::verify_copy(&fleet, &copy.dir) {
+                Ok(findings) if findings.is_empty() => {
+                    Err(Failure::new(Rule::Refuse, "a damaged copy is found to be in order"))
+                }
+                Ok(_) => Ok(()),
+                Err(f) if matches!(f.refusal, Refusal::Damage | Refusal::NotFound) => Ok(()),
+                Err(f) => Err(Failure::new(Rule::Typed, format!("a damaged copy is reported as {}", f.text))),
+            };
+            guarded(look).map_err(|f| f.at(what))?;
+        }
+    }
+    Ok(())
 }
 
 fn strike(disk: &SimDisk, files: &[(PathBuf, Vec<u8>)], older: &[Barrier], dice: &mut dyn Dice) -> Option<String> {
@@ -104,8 +139,9 @@ fn stale(disk: &SimDisk, path: &Path, now: &[u8], older: &[Barrier], dice: &mut 
     Some(format!("bytes {range:?} of {} as they were at event {}", path.display(), barrier.event))
 }
 
-/// Opens and reads; every answer must be right or an honest error.
-fn read(disk: &SimDisk, world: &World, expected: &Visible, root: bool) -> Result<(), Failure> {
+/// Opens and reads; every answer must be right or an honest error. With `one_table` only one table's file was damaged: then
+/// the database opens, and the others read.
+fn read(disk: &SimDisk, world: &World, expected: &Visible, one_table: bool) -> Result<(), Failure> {
     let fleet = Arc::new(Fleet::new(&[("src", disk.clone())]));
     let home = Home { vfs: fleet, dir: world.home.clone(), config: world.config.clone(), create: false, salt: 1 };
     let honest = |refusal: Refusal, text: &str| match refusal {
@@ -114,7 +150,9 @@ fn read(disk: &SimDisk, world: &World, expected: &Visible, root: bool) -> Result
     };
     let db = match engine::open(&home) {
         Ok(db) => db,
-        Err(f) if root && f.refusal != Refusal::Damage => return honest(f.refusal, &f.text),
+        Err(f) if one_table => {
+            return Err(Failure::new(Rule::OpenOk, format!("one damaged table keeps all from opening: {}", f.text)));
+        }
         Err(f) => return honest(f.refusal, &f.text),
     };
     let mut met = 0;
@@ -138,6 +176,9 @@ fn read(disk: &SimDisk, world: &World, expected: &Visible, root: bool) -> Result
                 met += check(&name, observe_table(&db, &name), wanted)?;
             }
         }
+    }
+    if one_table && met > 1 {
+        return Err(Failure::new(Rule::OpenOk, format!("one table is damaged, {met} cannot be read")));
     }
     for (checkpoint, tables) in &expected.named {
         match db.view(Some(checkpoint)) {

@@ -139,6 +139,47 @@ pub enum Op {
         pattern: u32,
     },
     Verify,
+    /// From now on the disk of the database fails, after some calls that pass.
+    Fault {
+        how: Trouble,
+        after: u32,
+    },
+    /// It fails no more.
+    Heal,
+}
+
+/// How a disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is full.
+    Full,
+    /// One write fails.
+    Write,
+    /// One sync fails, and the cache shows what the medium does not hold.
+    SyncKeep,
+    /// One sync fails, and what was not synced is gone at once.
+    SyncRevert,
+    /// One write is short; the next goes on.
+    Short,
+    /// One write is interrupted.
+    Interrupt,
+}
+
+impl Trouble {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Full, Self::Write, Self::SyncKeep, Self::SyncRevert, Self::Short, Self::Interrupt];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Write => "write",
+            Self::SyncKeep => "sync-keep",
+            Self::SyncRevert => "sync-revert",
+            Self::Short => "short",
+            Self::Interrupt => "interrupt",
+        }
+    }
 }
 
 /// Name of the `n`-th table.
@@ -268,6 +309,8 @@ impl fmt::Display for Op {
             Self::Restart => write!(f, "restart"),
             Self::ReadAll { pattern } => write!(f, "read-all ~{pattern}"),
             Self::Verify => write!(f, "verify"),
+            Self::Fault { how, after } => write!(f, "fault {} *{after}", how.name()),
+            Self::Heal => write!(f, "heal"),
         }
     }
 }
@@ -337,6 +380,11 @@ pub fn parse(line: &str) -> Result<Op, String> {
         "restart" => Op::Restart,
         "read-all" => Op::ReadAll { pattern },
         "verify" => Op::Verify,
+        "fault" => {
+            let how = Trouble::ALL.into_iter().find(|t| has(t.name())).ok_or_else(bad)?;
+            Op::Fault { how, after: number('*').unwrap_or(0) }
+        }
+        "heal" => Op::Heal,
         _ => return Err(bad()),
     })
 }
@@ -420,6 +468,8 @@ mod tests {
             Op::Restart,
             Op::ReadAll { pattern: 5 },
             Op::Verify,
+            Op::Fault { how: Trouble::SyncKeep, after: 3 },
+            Op::Heal,
         ];
         for ends in ends {
             ops.push(Op::Truncate { slot: None, table: 0, ends });

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::op::{Ends, KEYS, Op, checkpoint_name};
+use super::op::{Ends, KEYS, Op, Trouble, checkpoint_name};
 use crate::model::Drop;
 
 /// A source of choices: a number below `bound` (0 when `bound` is 0 or 1). Zero is the dullest choice.
@@ -69,7 +69,8 @@ impl Config {
         let mut kinds = 0;
         for (kind, (what, _)) in KINDS.iter().enumerate() {
             let always = matches!(what, Kind::Put | Kind::Checkpoint | Kind::Commit);
-            if always || dice.choose(3) != 2 {
+            let rare = matches!(what, Kind::Fault);
+            if always || (if rare { dice.one_in(2) } else { dice.choose(3) != 2 }) {
                 kinds |= 1 << kind;
             }
         }
@@ -123,6 +124,8 @@ pub struct Sight {
     pub views: Vec<u8>,
     /// A backup is open.
     pub backup: bool,
+    /// The disk fails.
+    pub faulty: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,10 +157,12 @@ enum Kind {
     Restart,
     ReadAll,
     Verify,
+    Fault,
+    Heal,
 }
 
 /// Kinds and how often each is drawn, relative to the others.
-const KINDS: [(Kind, u32); 27] = [
+const KINDS: [(Kind, u32); 29] = [
     (Kind::Put, 14),
     (Kind::Checkpoint, 11),
     (Kind::Commit, 9),
@@ -185,6 +190,8 @@ const KINDS: [(Kind, u32); 27] = [
     (Kind::Restart, 2),
     (Kind::ReadAll, 2),
     (Kind::Verify, 1),
+    (Kind::Fault, 5),
+    (Kind::Heal, 6),
 ];
 
 const SLOTS: u8 = 3;
@@ -271,6 +278,11 @@ impl<'d> Plan<'d> {
             Kind::Restart => Op::Restart,
             Kind::ReadAll => Op::ReadAll { pattern: self.dice.choose(16) },
             Kind::Verify => Op::Verify,
+            Kind::Fault => {
+                let how = Trouble::ALL[self.dice.choose(Trouble::ALL.len() as u32) as usize];
+                Op::Fault { how, after: self.dice.choose(8) }
+            }
+            Kind::Heal => Op::Heal,
         }
     }
 
@@ -372,6 +384,8 @@ fn makes_sense(kind: Kind, sight: &Sight) -> bool {
         Kind::View => sight.views.len() < SLOTS.into(),
         Kind::ReadView | Kind::CloseView => !sight.views.is_empty(),
         Kind::CopyStep | Kind::CopyAll | Kind::Stream | Kind::EndBackup => sight.backup,
+        Kind::Fault => !sight.faulty,
+        Kind::Heal => sight.faulty,
         _ => true,
     }
 }
