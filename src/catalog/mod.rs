@@ -308,11 +308,13 @@ impl Catalog {
     /// `Io`.
     pub fn repair_slots(&self) -> Result<()> {
         let mut roots = self.roots.lock();
-        let root = roots.root.clone();
-        match &mut roots.slots {
-            Some(slots) if slots.needs_mirror() => slots.mirror(&root),
-            _ => Ok(()),
+        // Not the same record once more: the slot that it was read from may stand in the cache only, after a sync that
+        // failed. A record of its own generation goes first to the other slot, and there it is synced (R3).
+        if roots.slots.as_ref().is_some_and(RootSlots::needs_mirror) {
+            let root = roots.root.clone();
+            return self.publish(&mut roots, root);
         }
+        Ok(())
     }
 
     /// Writes `root` to one slot and then to the other; nothing that only the old record reached may be reused before.

@@ -109,8 +109,7 @@ impl RootSlots {
         Ok(())
     }
 
-    /// Writes the truth to the other slot too, durably. When the first one was only read, the one written now is the only
-    /// one that surely holds it, and the next record goes to the first.
+    /// Writes the truth to the other slot too, durably.
     ///
     /// # Errors
     /// `Io`; the truth still stands in the first slot.
@@ -118,7 +117,7 @@ impl RootSlots {
         if let Some(holder) = self.sole_holder {
             self.write(1 - holder, record)?;
             self.sync()?;
-            self.sole_holder = self.found.take().map(|_| 1 - holder);
+            self.sole_holder = None;
         }
         Ok(())
     }
