@@ -32,13 +32,13 @@ fn small_scope(what: &str, alphabet: &[&str], length: usize, config: &Config) {
 
 #[test]
 fn every_small_workload_survives_every_crash() {
-    small_scope("store", &STORE, 3, &Config::default());
+    small_scope("store", &STORE, 4, &Config::default());
 }
 
 #[test]
 fn every_small_backup_survives_every_crash() {
-    small_scope("backup, pinned", &BACKUP, 3, &Config::default());
-    small_scope("backup, latest", &BACKUP, 3, &Config { pinned: false, ..Config::default() });
+    small_scope("backup, pinned", &BACKUP, 4, &Config::default());
+    small_scope("backup, latest", &BACKUP, 4, &Config { pinned: false, ..Config::default() });
 }
 
 #[test]
