@@ -271,3 +271,21 @@ fn many_threads_move_money() {
     let tx = db.begin().unwrap();
     assert_eq!(tx.scan(&t).unwrap().map(|row| read(row.unwrap().1)).sum::<i64>(), 2000);
 }
+
+/// Covers: CU-1, TX-2. A range that cannot vanish as a whole stays as a whole, and nobody else is held up by the attempt.
+#[test]
+fn a_refused_truncate_changes_nothing() {
+    let db = Stage::new().create();
+    fill(&db, "t", 20, "a");
+    let t = db.table("t").unwrap();
+    let mut tx = db.begin().unwrap();
+    tx.put(&t, key(3), "mine").unwrap();
+    let mut other = db.begin().unwrap();
+    other.put(&t, key(9), "theirs").unwrap();
+    assert_eq!(kind(tx.truncate::<&[u8]>(&t, ..)), ErrorKind::Conflict);
+    assert_eq!(tx.scan(&t).unwrap().count(), 20);
+    assert_eq!(tx.get(&t, key(3)).unwrap().unwrap(), b"mine");
+    other.put(&t, key(5), "theirs").unwrap();
+    assert_eq!(kind(other.put(&t, key(3), "theirs")), ErrorKind::Conflict);
+    assert_eq!(kind(tx.commit()), ErrorKind::InvalidArgument);
+}
