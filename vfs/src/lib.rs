@@ -21,6 +21,7 @@
 //! | --- | --- |
 //! | [`os`] | the operating system, with direct access where asked for |
 //! | [`mem`] | plain memory, for unit tests; it knows no crash |
+//! | [`overlay`] | a wrapper that shows another file system and keeps every change of it in memory |
 //! | [`trace`] | a wrapper that records calls, to test the order of writes and syncs, or counts what they cost |
 //! | [`fault`] | a wrapper that makes chosen calls fail, keeps transfers short, or fills the device |
 //! | [`conformance`] | the suite that every implementation passes, yours included |
@@ -66,6 +67,7 @@ pub mod conformance;
 pub mod fault;
 pub mod mem;
 pub mod os;
+pub mod overlay;
 pub mod trace;
 
 pub use call::Call;
