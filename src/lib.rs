@@ -49,11 +49,11 @@ pub use db::{
 };
 pub use error::{Error, ErrorKind, Location, Result};
 pub use maintenance::{Finding, OnDamage, Severity, VerifyOptions, VerifyReport};
-pub use options::{Contract, Settings};
+pub use options::{Contract, Durability, LogSettings, Settings};
 pub use page::Value;
 pub use progress::{OnProgress, Progress};
 pub use recovery::{RecoveryKind, RecoveryReport};
-pub use types::{BlockAddr, CheckpointSeq, CommitSeq, Extent, Lineage, Origin, TableId};
+pub use types::{BlockAddr, CheckpointSeq, CommitSeq, Extent, Lineage, LogPosition, Lsn, Origin, TableId};
 
 /// The README, so that its code is compiled and run with the tests.
 #[cfg(doctest)]

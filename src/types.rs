@@ -218,3 +218,52 @@ impl FromStr for Origin {
         Ok(Self { lineage: Lineage(lineage), sequence: sequence.parse()? })
     }
 }
+
+/// A place in the log: a segment, and a byte of its file. Order of places is order of time.
+///
+/// Offset 0 stands for the start of a segment that need not exist yet.
+///
+/// ```
+/// use strandline::Lsn;
+/// assert!(Lsn { segment: 2, offset: 0 } > Lsn { segment: 1, offset: 4096 });
+/// assert_eq!(Lsn { segment: 2, offset: 512 }.to_string(), "2:512");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lsn {
+    /// The segment's number; numbers only grow and are never given twice.
+    pub segment: u32,
+    /// Byte offset in the segment's file.
+    pub offset: u32,
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.segment, self.offset)
+    }
+}
+
+/// Where replay begins: what was committed before it is in the checkpoint that remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LogPosition {
+    /// The history that wrote the segments from here on; they carry it.
+    pub lineage: Lineage,
+    /// The first record to replay.
+    pub lsn: Lsn,
+}
+
+impl LogPosition {
+    /// Appends the stored form.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.lineage.0);
+        out.put_u32(self.lsn.segment);
+        out.put_u32(self.lsn.offset);
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// `Corrupt` when the bytes end first.
+    pub fn decode(r: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self { lineage: Lineage(r.u64()?), lsn: Lsn { segment: r.u32()?, offset: r.u32()? } })
+    }
+}

@@ -15,7 +15,7 @@ use strandline::catalog::{
 use strandline::manifest::{Content, CopyKind, Manifest, ManifestFile, ManifestTable};
 use strandline::options::Settings;
 use strandline::page::{CellValue, LeafBuilder, encode_inner, encode_piece};
-use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, TableId};
+use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, LogPosition, Lsn, TableId};
 use strandline_vfs::mem::MemVfs;
 use strandline_vfs::{OpenOptions, Vfs};
 
@@ -73,6 +73,7 @@ fn catalog(out: &mut Vec<Seed>) {
         catalog: Some(TreeRoot { addr: addr(2), level: 0, overflow: false }),
         lists: Some(addr(3)),
         catalog_bytes: 16_384,
+        log: Some(LogPosition { lineage: Lineage(0x11), lsn: Lsn { segment: 3, offset: 8192 } }),
     };
     let mut root = RootRecord::new(Settings::default(), Lineage(0x11));
     root.newest = record.clone();

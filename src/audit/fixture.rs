@@ -167,6 +167,7 @@ fn checkpoint(
         catalog: Some(TreeRoot { addr, level: 0, overflow: false }),
         lists: Some(lists_at),
         catalog_bytes: lists.space.size,
+        log: None,
     };
     (record, lists.dead)
 }

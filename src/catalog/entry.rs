@@ -108,6 +108,19 @@ pub struct TableState {
     pub dead: DeadList,
 }
 
+/// Whether the commits of a table go into the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TableLog {
+    /// They do, if the database has a log.
+    #[default]
+    On,
+    /// They do not: the table has the durability of checkpoints.
+    Off,
+    /// They do from now on, but not all that the table holds is in a checkpoint yet: until it is, what the log has of the
+    /// table must not be replayed over an older state.
+    Starting,
+}
+
 /// What the catalog knows of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableEntry {
@@ -115,6 +128,8 @@ pub struct TableEntry {
     pub id: TableId,
     /// Text that belongs to whoever made the table.
     pub config: String,
+    /// Whether its commits go into the log.
+    pub log: TableLog,
     /// States that a retained checkpoint needs, oldest first.
     pub states: Vec<TableState>,
     /// The space of the file as of the newest state; `None` while there is no state and hence no file.
@@ -125,7 +140,7 @@ impl TableEntry {
     /// A table that no checkpoint has found filled yet.
     #[must_use]
     pub fn new(id: TableId, config: String) -> Self {
-        Self { id, config, states: Vec::new(), space: None }
+        Self { id, config, log: TableLog::On, states: Vec::new(), space: None }
     }
 
     /// The newest state.
@@ -153,6 +168,11 @@ impl TableEntry {
         let mut out = Vec::new();
         out.put_u64(self.id.0);
         out.put_bytes(self.config.as_bytes());
+        out.put_u8(match self.log {
+            TableLog::On => 0,
+            TableLog::Off => 1,
+            TableLog::Starting => 2,
+        });
         out.put_varint(self.states.len() as u64);
         for state in &self.states {
             out.put_u64(state.seq.to_raw());
@@ -172,6 +192,12 @@ impl TableEntry {
         let mut r = Reader::new(bytes);
         let id = TableId(r.u64()?);
         let config = r.text()?.to_owned();
+        let log = match r.u8()? {
+            0 => TableLog::On,
+            1 => TableLog::Off,
+            2 => TableLog::Starting,
+            n => return Err(Error::corrupt(format!("unknown state of a table's log {n}"))),
+        };
         let count = r.varint()?;
         let mut states: Vec<TableState> = Vec::new();
         for _ in 0..count {
@@ -187,7 +213,7 @@ impl TableEntry {
             return Err(Error::corrupt("a table has states without space, or space without states"));
         }
         r.finish()?;
-        Ok(Self { id, config, states, space })
+        Ok(Self { id, config, log, states, space })
     }
 }
 

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use context::{Context, Health};
-pub use entry::{CatalogKey, CheckpointEntry, Lists, TableEntry, TableState, checkpoint_key, table_key};
+pub use entry::{CatalogKey, CheckpointEntry, Lists, TableEntry, TableLog, TableState, checkpoint_key, table_key};
 pub use record::{CheckpointRecord, FORMAT_VERSION, NAME_MAX, PinnedRoot, RootRecord, SLOT_BYTES};
 pub use recording::{Change, Recording, Row};
 pub use slots::{ROOT_FILE, ROOT_FILE_NEW, RootSlots, SLOT_OFFSETS, read as read_slot};

@@ -6,12 +6,14 @@
 //!   u8      1 if named, then the name      u32      format version
 //!   u64     time, ms since 1970            u32      length of what follows, without the checksum
 //!   u64     bytes of live blocks           u64      generation
-//!   u8      1 if the catalog has rows,     settings (unit u32, contract u8)
+//!   u8      1 if the catalog has rows,     settings (unit u32, contract u8, log)
 //!           then its tree root             u64      lineage
 //!   u8      1 if there is a list block,    varint   forks, each: u64 lineage, u64 last sequence of it
 //!           then its address               u64      highest sequence ever given out
 //!   u64     bytes of the catalog file      u64      next table id
-//!                                          u8       1 if restored, then u64 backup id
+//!   u8      1 if there is a log, then      u32      next log segment
+//!           lineage u64, segment u32,      u8       1 if restored, then u64 backup id
+//!           offset u32
 //!                                          CheckpointRecord  the newest checkpoint
 //!                                          u8       1 if pinned, then u64 backup id, CheckpointRecord
 //!                                          u32      CRC-32 of all before it and of the slot's number
@@ -24,7 +26,7 @@ use crate::btree::TreeRoot;
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Settings;
-use crate::types::{BlockAddr, CheckpointSeq, Lineage, Origin};
+use crate::types::{BlockAddr, CheckpointSeq, Lineage, LogPosition, Origin};
 
 /// The format that this build writes; a file of a higher version is refused with `Unsupported`.
 pub const FORMAT_VERSION: u32 = 1;
@@ -57,6 +59,8 @@ pub struct CheckpointRecord {
     pub lists: Option<BlockAddr>,
     /// Bytes of the catalog's file that belong to this checkpoint.
     pub catalog_bytes: u64,
+    /// Where replay begins on top of it (C3); `None` when there is no log.
+    pub log: Option<LogPosition>,
 }
 
 impl CheckpointRecord {
@@ -71,6 +75,7 @@ impl CheckpointRecord {
             catalog: None,
             lists: None,
             catalog_bytes: 0,
+            log: None,
         }
     }
 
@@ -83,6 +88,7 @@ impl CheckpointRecord {
         put_option(out, self.catalog.as_ref(), |out, root| root.encode(out));
         put_option(out, self.lists.as_ref(), |out, addr| addr.encode(out));
         out.put_u64(self.catalog_bytes);
+        put_option(out, self.log.as_ref(), |out, log| log.encode(out));
     }
 
     /// Reads the stored form.
@@ -103,6 +109,7 @@ impl CheckpointRecord {
             catalog: take_option(r, TreeRoot::decode)?,
             lists: take_option(r, BlockAddr::decode)?,
             catalog_bytes: r.u64()?,
+            log: take_option(r, LogPosition::decode)?,
         })
     }
 }
@@ -131,6 +138,9 @@ pub struct RootRecord {
     pub max_seq: CheckpointSeq,
     /// The id that the next table gets.
     pub next_table: u64,
+    /// No log segment of this database ever had this number or a higher one while there was no log; with a log, the
+    /// segments that there are count too.
+    pub next_segment: u32,
     /// The backup whose copy this database was restored from, until its manifest is gone.
     pub restored_from: Option<u64>,
     /// The newest complete checkpoint.
@@ -150,6 +160,7 @@ impl RootRecord {
             forks: Vec::new(),
             max_seq: CheckpointSeq::ZERO,
             next_table: 1,
+            next_segment: 1,
             restored_from: None,
             newest: CheckpointRecord::empty(),
             pinned: None,
@@ -178,6 +189,7 @@ impl RootRecord {
         }
         body.put_u64(self.max_seq.to_raw());
         body.put_u64(self.next_table);
+        body.put_u32(self.next_segment);
         put_option(&mut body, self.restored_from.as_ref(), |out, id| out.put_u64(*id));
         self.newest.encode(&mut body);
         put_option(&mut body, self.pinned.as_ref(), |out, pinned| {
@@ -242,6 +254,7 @@ impl RootRecord {
             forks,
             max_seq: CheckpointSeq::from_raw(r.u64()?),
             next_table: r.u64()?,
+            next_segment: r.u32()?,
             restored_from: take_option(r, Reader::u64)?,
             newest: CheckpointRecord::decode(r)?,
             pinned: take_option(r, |r| Ok(PinnedRoot { backup: r.u64()?, record: CheckpointRecord::decode(r)? }))?,
@@ -256,7 +269,9 @@ impl RootRecord {
         let room = 1 << 62;
         let pinned = self.pinned.as_ref().map_or(CheckpointSeq::ZERO, |p| p.record.seq);
         let highest = self.max_seq.max(self.newest.seq).max(pinned).to_raw();
-        if highest < room && self.generation < room && self.next_table < room {
+        let positions = [Some(&self.newest), self.pinned.as_ref().map(|p| &p.record)].into_iter().flatten();
+        let segment = positions.filter_map(|c| c.log).map(|log| log.lsn.segment).fold(self.next_segment, u32::max);
+        if highest < room && self.generation < room && self.next_table < room && segment < 1 << 31 {
             Ok(())
         } else {
             Err(Error::corrupt("a number in the root record is larger than any that was ever given"))

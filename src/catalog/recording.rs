@@ -9,7 +9,7 @@ use super::table::TableSlot;
 use super::{Catalog, Roots};
 use crate::block::{BlockStore, DeadList, drop_entry};
 use crate::error::Result;
-use crate::types::{BlockAddr, CheckpointSeq, CommitSeq, Extent};
+use crate::types::{BlockAddr, CheckpointSeq, CommitSeq, Extent, LogPosition};
 
 /// A change of the set of tables, made durable with a checkpoint of the catalog alone.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct Recording {
     pub name: Option<String>,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
+    /// Where replay begins on top of it.
+    pub log: Option<LogPosition>,
     /// Rows that change.
     pub rows: Vec<Row>,
     /// Tables that come, go or change their name.
@@ -66,7 +68,7 @@ impl Catalog {
     /// When the number was used before.
     pub fn record(&self, recording: Recording) -> Result<CheckpointRecord> {
         let mut roots = self.roots.lock();
-        let Recording { seq, name, time_ms, rows, change, drop } = recording;
+        let Recording { seq, name, time_ms, log, rows, change, drop } = recording;
         assert!(seq > roots.root.max_seq.max(roots.tried), "checkpoint number {seq} was used before");
         roots.tried = seq;
         let drops = Drops::resolve(&roots, &drop);
@@ -91,6 +93,7 @@ impl Catalog {
             catalog: roots.tree_root,
             lists: Some(lists),
             catalog_bytes: catalog.space.size,
+            log,
         };
         if let Some(Change::Create(slot, _)) = &change {
             root.next_table = root.next_table.max(slot.id().0 + 1);

@@ -142,7 +142,8 @@ impl Checkpointer {
         let succeeded = newest.name.is_none() && !self.pins.is_pinned(newest.seq);
         let drop = if succeeded { BTreeSet::from([newest.seq]) } else { BTreeSet::new() };
         let time_ms = self.clock.now_ms();
-        let recording = Recording { seq, name: None, time_ms, rows: Vec::new(), change: Some(change), drop };
+        let recording =
+            Recording { seq, name: None, time_ms, log: newest.log, rows: Vec::new(), change: Some(change), drop };
         self.catalog.record(recording).map_err(|e| self.failed(e))?;
         Ok(())
     }
@@ -174,7 +175,15 @@ impl Checkpointer {
         retained.push(seq);
         let rows = self.settle_rows(seq, &retained)?;
         let name = options.name_wanted().map(str::to_owned);
-        self.catalog.record(Recording { seq, name, time_ms: self.clock.now_ms(), rows, change: None, drop })?;
+        self.catalog.record(Recording {
+            seq,
+            name,
+            time_ms: self.clock.now_ms(),
+            log: None,
+            rows,
+            change: None,
+            drop,
+        })?;
         Ok((tables, choice.report))
     }
 

@@ -22,10 +22,24 @@ pub fn slots(out: &mut String, file: &dyn File, path: &Path) {
 
 /// One root record.
 pub fn record(out: &mut String, root: &RootRecord) {
-    let settings = root.settings;
+    let settings = &root.settings;
     line(out, format_args!("root record generation {} lineage {}", root.generation, root.lineage));
     line(out, format_args!("settings unit {} contract {:?}", settings.unit, settings.contract));
-    line(out, format_args!("highest sequence {} next table {}", root.max_seq, root.next_table));
+    match &settings.log {
+        None => line(out, format_args!("log off")),
+        Some(log) => {
+            let dir = log.dir.as_deref().unwrap_or("the home");
+            let removal = if log.keep { "by call" } else { "automatic" };
+            line(out, format_args!("log on, segments in {dir}, removal {removal}"));
+        }
+    }
+    line(
+        out,
+        format_args!(
+            "highest sequence {} next table {} next segment {}",
+            root.max_seq, root.next_table, root.next_segment
+        ),
+    );
     for fork in &root.forks {
         line(out, format_args!("forked from {fork}"));
     }

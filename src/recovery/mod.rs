@@ -216,6 +216,7 @@ fn create(request: &Request) -> Result<Opened> {
     let settings = Settings {
         unit: request.unit.unwrap_or(defaults.unit),
         contract: request.contract.unwrap_or(defaults.contract),
+        log: None,
     };
     settings.validate()?;
     let root = RootRecord::new(settings, Lineage(request.entropy.next_u64()));
@@ -385,7 +386,7 @@ fn load(request: &Request, slots: Option<RootSlots>, root: RootRecord, kind: Rec
     let ctx = Arc::new(Context {
         vfs: Arc::clone(&request.vfs),
         home: request.home.clone(),
-        settings: root.settings,
+        settings: root.settings.clone(),
         cache: Arc::clone(&request.cache),
         epoch: Arc::new(Epoch::new(root.max_seq.max(checkpoint).next_major())),
         registry: Arc::new(TxnRegistry::new(CommitSeq(1))),
