@@ -12,7 +12,7 @@ use strandline::btree::TreeRoot;
 use strandline::catalog::{
     CheckpointEntry, CheckpointRecord, Lists, PinnedRoot, RootRecord, TableEntry, TableState, table_key,
 };
-use strandline::manifest::{Content, CopyKind, Manifest, ManifestFile, ManifestTable};
+use strandline::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable};
 use strandline::options::Settings;
 use strandline::page::{CellValue, LeafBuilder, encode_inner, encode_piece};
 use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, LogPosition, Lsn, TableId};
@@ -35,6 +35,7 @@ pub fn seeds() -> Vec<Seed> {
         out.push((target, name, numbers.noise(len)));
     }
     out.push(("manifest", "full", a_manifest().encode()));
+    out.push(("manifest", "log", a_log_increment().encode()));
     out.push(("stream", "one-file", a_stream()));
     out
 }
@@ -108,6 +109,7 @@ fn page(out: &mut Vec<Seed>) {
 fn a_manifest() -> Manifest {
     Manifest {
         kind: CopyKind::Full,
+        rolled: None,
         sealed: true,
         lineage: Lineage(0x11),
         sequence: CheckpointSeq::major(5),
@@ -118,12 +120,31 @@ fn a_manifest() -> Manifest {
         tables: vec![ManifestTable { name: "tides".into(), id: TableId(1) }],
         files: vec![ManifestFile {
             name: TableId(1).file_name(),
-            table: TableId(1),
+            role: FileRole::Table(TableId(1)),
             size: 5,
             content: Content::Whole,
             pieces: vec![crc32fast::hash(b"wrack")],
         }],
         removed: Vec::new(),
+    }
+}
+
+fn a_log_increment() -> Manifest {
+    let segment = |number| ManifestFile {
+        name: FileRole::Segment(number).file_name(),
+        role: FileRole::Segment(number),
+        size: 4,
+        content: Content::Whole,
+        pieces: vec![crc32fast::hash(b"kelp")],
+    };
+    Manifest {
+        kind: CopyKind::Log { first: 3, next: 5 },
+        sealed: true,
+        lineage: Lineage(0x11),
+        backup: 100,
+        time_ms: 2,
+        files: vec![segment(3), segment(4)],
+        ..Manifest::empty()
     }
 }
 

@@ -14,6 +14,10 @@
 //!
 //! Writing the same bytes to the same places again changes nothing, so every step may be repeated.
 //!
+//! An increment from the log is simpler: its segments are new files, and until the manifest lists them they are strangers
+//! that nobody reads. So the copy stays what it was up to step 4, and the old manifest is never put aside. Increments from
+//! the log that were laid beside the copy by hand become a part of it on the way.
+//!
 //! - **K4** The base and its increments in order equal a full copy at the same point, in every reachable block.
 //! - **K6** A wrong, incomplete, damaged or opened copy is refused by name before it is changed.
 
@@ -26,8 +30,8 @@ use super::increment::check_origin;
 use crate::catalog::RootRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{
-    BASE_FILE, COPY_SUFFIX, Content, CopyKind, MANIFEST_FILE, Manifest, ManifestFile, PIECE, ROOT_FILE, piece_checksum,
-    read_zero_filled,
+    BASE_FILE, COPY_SUFFIX, Content, CopyKind, MANIFEST_FILE, Manifest, ManifestFile, PIECE, ROOT_FILE, Rolled,
+    log_manifests, mixed, piece_checksum, read_zero_filled,
 };
 use crate::progress::{Meter, OnProgress};
 use crate::types::{Extent, Origin};
@@ -43,16 +47,21 @@ pub struct ApplyReport {
     pub manifest: Manifest,
 }
 
-/// Rolls the copy in `copy` forward by the increment in `increment`. May be repeated after any interruption, and after
-/// success, when it does nothing.
+/// Rolls the copy in `copy` forward by the increment in `increment`, of blocks or from the log. May be repeated after any
+/// interruption, and after success, when it does nothing.
 ///
 /// # Errors
-/// `WrongBase` when the increment does not fit the copy, or when the copy was opened as a database; `Corrupt` when either
-/// is damaged or not whole; `NotFound` when one has no manifest; `Cancelled`; `Io`. What is refused is refused before the
-/// copy is changed; after `Cancelled` and `Io` the call must be repeated before the copy can be used.
+/// `WrongBase` when the increment does not fit the copy, or when the copy was opened as a database; `InvalidArgument` when
+/// the copy was rolled forward by increments of the other kind; `Corrupt` when either is damaged or not whole; `NotFound`
+/// when one has no manifest; `Cancelled`; `Io`. What is refused is refused before the copy is changed; after `Cancelled` and
+/// `Io` the call must be repeated before the copy can be used, unless the increment is one from the log: then the copy is
+/// what it was.
 pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProgress<'_>) -> Result<ApplyReport> {
-    let new = Manifest::load(vfs, increment)?;
+    let new = Manifest::load_any(vfs, increment)?;
     let base = Base::find(vfs, copy)?;
+    if matches!(new.kind, CopyKind::Log { .. }) {
+        return apply_log(vfs, increment, copy, &new, &base, progress);
+    }
     base.check_fits(&new, copy)?;
     if !base.set_aside && base.manifest.origin() == new.origin() {
         let manifest = base.manifest;
@@ -63,19 +72,50 @@ pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProg
         base.manifest.check_present(vfs, copy)?;
     }
     new.check_present(vfs, increment)?;
-    let mut work = Work {
-        vfs,
-        increment,
-        copy,
-        meter: Meter::new(new.bytes().saturating_mul(2), new.files.len(), progress),
-        sums: base.manifest.sealed,
-        buf: vec![0; PIECE],
-    };
+    let mut work = Work::new(vfs, increment, copy, &new, &base.manifest, progress);
     work.check_pieces(&new)?;
     base.put_aside(vfs, copy)?;
     let manifest = work.roll_forward(&new, &base.manifest)?;
     clean_up(vfs, copy, &manifest)?;
     Ok(ApplyReport { bytes: new.bytes(), removed: manifest.removed.clone(), manifest })
+}
+
+/// Adds the segments that the copy has not yet.
+fn apply_log(
+    vfs: &dyn Vfs,
+    increment: &Path,
+    copy: &Path,
+    new: &Manifest,
+    base: &Base,
+    progress: &mut OnProgress<'_>,
+) -> Result<ApplyReport> {
+    if base.set_aside {
+        return Err(Error::new(
+            ErrorKind::WrongBase,
+            "an increment by blocks was applied to the copy and not finished",
+        )
+        .at(&copy.join(BASE_FILE), None)
+        .remedy("apply that one again first"));
+    }
+    let base = &base.manifest;
+    let mut manifest = base.extended(new).map_err(|e| e.at(&increment.join(new.file_name()), None))?;
+    base.check_present(vfs, copy)?;
+    new.check_present(vfs, increment)?;
+    let mut work = Work::new(vfs, increment, copy, new, base, progress);
+    work.check_pieces(new)?;
+    let mut bytes = 0;
+    for file in &mut manifest.files[base.files.len()..] {
+        *file = work.file(file, None)?;
+        bytes += file.size;
+        work.meter.finish_file(&file.name)?;
+    }
+    manifest.sealed = base.sealed;
+    if manifest != Manifest::load(vfs, copy)? {
+        sync_dir(vfs, copy)?;
+        manifest.store(vfs, copy)?;
+    }
+    clean_up(vfs, copy, &manifest)?;
+    Ok(ApplyReport { bytes, removed: Vec::new(), manifest })
 }
 
 /// The copy as it is found.
@@ -93,7 +133,7 @@ impl Base {
                 .at(&root, None)
                 .remedy("apply increments to a copy that was never opened for writing"));
         }
-        match Manifest::load(vfs, copy) {
+        match Manifest::load_copy(vfs, copy) {
             Ok(manifest) => Ok(Self { manifest, set_aside: false }),
             Err(e) if e.kind() == ErrorKind::NotFound => match Manifest::load_file(vfs, &copy.join(BASE_FILE)) {
                 Ok(manifest) => Ok(Self { manifest, set_aside: true }),
@@ -116,6 +156,9 @@ impl Base {
         let base = &self.manifest;
         if base.kind != CopyKind::Full {
             return Err(wrong(format!("an increment rolls a full copy forward, and this one is: {}", base.kind)));
+        }
+        if base.rolled == Some(Rolled::Log) {
+            return Err(mixed().at(&copy.join(MANIFEST_FILE), None));
         }
         let passed = |by: &Manifest, origin: Origin| -> Result<()> {
             check_origin(&RootRecord::decode(&by.root, 0)?, by.sequence, origin)
@@ -154,7 +197,19 @@ struct Work<'a, 'b, 'c> {
     buf: Vec<u8>,
 }
 
-impl Work<'_, '_, '_> {
+impl<'a, 'b, 'c> Work<'a, 'b, 'c> {
+    fn new(
+        vfs: &'a dyn Vfs,
+        increment: &'a Path,
+        copy: &'a Path,
+        new: &Manifest,
+        base: &Manifest,
+        progress: &'b mut OnProgress<'c>,
+    ) -> Self {
+        let meter = Meter::new(new.bytes().saturating_mul(2), new.files.len(), progress);
+        Self { vfs, increment, copy, meter, sums: base.sealed, buf: vec![0; PIECE] }
+    }
+
     /// Compares the pieces of a sealed increment with its manifest.
     fn check_pieces(&mut self, new: &Manifest) -> Result<()> {
         for file in new.files.iter().filter(|f| f.is_stored() && new.sealed) {
@@ -177,6 +232,7 @@ impl Work<'_, '_, '_> {
     fn roll_forward(&mut self, new: &Manifest, base: &Manifest) -> Result<Manifest> {
         let mut manifest = new.clone();
         manifest.kind = CopyKind::Full;
+        manifest.rolled = Some(Rolled::Blocks);
         manifest.sealed = self.sums;
         for file in &mut manifest.files {
             let old = base.files.iter().find(|f| f.name == file.name);
@@ -279,7 +335,8 @@ fn piece_len(size: u64, i: usize) -> u64 {
 
 /// Step 5.
 fn clean_up(vfs: &dyn Vfs, copy: &Path, manifest: &Manifest) -> Result<()> {
-    let names = std::iter::once(BASE_FILE).chain(manifest.removed.iter().map(String::as_str));
+    let by_hand = log_manifests(vfs, copy)?;
+    let names = std::iter::once(BASE_FILE).chain(manifest.removed.iter().chain(&by_hand).map(String::as_str));
     let mut changed = false;
     for path in names.map(|name| copy.join(name)).collect::<Vec<PathBuf>>() {
         match vfs.remove_file(&path) {

@@ -144,7 +144,8 @@ impl Run<'_, '_, '_> {
         let mut manifest = plan.manifest().clone();
         let stored = manifest.files.iter_mut().filter(|f| f.is_stored());
         for (item, entry) in plan.files().iter().zip(stored) {
-            let expected = plan.manifest().sealed.then(|| std::mem::take(&mut entry.pieces));
+            // A copy with an increment beside it may be sealed in part.
+            let expected = (!entry.pieces.is_empty()).then(|| std::mem::take(&mut entry.pieces));
             entry.pieces = self.file(item, expected.as_deref())?;
         }
         manifest.sealed = true;

@@ -33,16 +33,18 @@ mod stream;
 mod verify;
 
 pub use crate::audit::{Finding, OnDamage, Severity};
-pub use crate::manifest::{Content, CopyKind, Manifest, ManifestFile, ManifestTable};
+pub use crate::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable, Rolled};
 pub use crate::progress::{OnProgress, Progress};
 pub use apply::{ApplyReport, apply};
 pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
 pub use directory::DirectorySink;
 pub use increment::{FilesAt, check_origin, increment};
-pub use plan::{BackupItem, ItemKind, Plan, PlanHead, PlanTable};
+pub use plan::{BackupItem, ItemKind, LogHead, Plan, PlanHead, PlanSegment, PlanTable};
 pub use restore::{RestoreOptions, restore, restore_stream};
 pub use stream::{Event, StreamSink, StreamSource};
 pub use verify::{CopyReport, VerifyCopyOptions, verify_copy};
 
+#[cfg(test)]
+mod log_tests;
 #[cfg(test)]
 mod tests;

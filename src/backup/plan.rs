@@ -1,17 +1,19 @@
 //! From a pinned checkpoint to the list of things to copy.
 //!
 //! The list is fixed when the backup is opened and never changes: the catalog's file first, so that a reader of a stream
-//! meets the small file that explains the others before them, then a file per table in the order of their names, the
-//! manifest last. Sizes are those that the checkpoint recorded, not those the files happen to have: whatever was
+//! meets the small file that explains the others before them, then a file per table in the order of their names, then the
+//! segments of the log, the manifest last. Sizes are those that the checkpoint recorded, not those the files happen to have: whatever was
 //! appended since belongs to later checkpoints.
 //!
 //! A backup of chosen tables copies the whole catalog too, since its blocks vouch for each other up to the root record; its
 //! manifest names only the chosen tables, and opening the copy forgets the rest.
+//!
+//! An increment from the log is segments and a manifest, nothing else: it is of no checkpoint.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{Content, CopyKind, MANIFEST_FILE, Manifest, ManifestFile, ManifestTable};
+use crate::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable};
 use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
 
 /// What the manifest says of the backup as a whole.
@@ -44,6 +46,37 @@ pub struct PlanTable {
     pub size: Option<u64>,
 }
 
+/// A closed segment of the log: it does not change any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanSegment {
+    /// Its number.
+    pub number: u32,
+    /// Its file, in the log directory of the database.
+    pub source: PathBuf,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+impl PlanSegment {
+    fn file(&self) -> ManifestFile {
+        let role = FileRole::Segment(self.number);
+        ManifestFile { name: role.file_name(), role, size: self.size, content: Content::Whole, pieces: Vec::new() }
+    }
+}
+
+/// What an increment from the log is.
+#[derive(Clone, Debug)]
+pub struct LogHead {
+    /// The history that wrote the segments.
+    pub lineage: Lineage,
+    /// Identity of the backup; that of the full one for its catch-up.
+    pub backup: u64,
+    /// Wall time, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The number of the first segment, or of the one to come when there is none.
+    pub first: u32,
+}
+
 /// What an item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ItemKind {
@@ -51,6 +84,8 @@ pub enum ItemKind {
     Catalog,
     /// A table's file.
     Table,
+    /// A segment of the log.
+    Segment,
     /// The manifest: to be copied last.
     Manifest,
 }
@@ -112,28 +147,37 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan for a full backup of the home `home`, or of the tables in `only` when it names any.
+    /// The plan for a full backup of the home `home` with these segments of its log, or of the tables in `only` when it
+    /// names any.
     ///
     /// # Errors
     /// `NotFound` naming a table in `only` that the checkpoint does not hold.
-    pub fn new(home: &Path, head: PlanHead, mut tables: Vec<PlanTable>, only: &[String]) -> Result<Self> {
+    pub fn new(
+        home: &Path,
+        head: PlanHead,
+        mut tables: Vec<PlanTable>,
+        segments: &[PlanSegment],
+        only: &[String],
+    ) -> Result<Self> {
         if let Some(missing) = only.iter().find(|name| !tables.iter().any(|t| t.name == **name)) {
             return Err(Error::new(ErrorKind::NotFound, format!("the checkpoint holds no table `{missing}`"))
                 .remedy("list the tables; one made after the last checkpoint needs a fresh checkpoint first"));
         }
         tables.retain(|t| only.is_empty() || only.contains(&t.name));
         tables.sort_by(|a, b| a.name.cmp(&b.name));
-        let catalog = head.catalog_size.map(|size| (TableId::CATALOG, size));
-        let sized = tables.iter().filter_map(|t| t.size.map(|size| (t.id, size)));
-        let files = catalog.into_iter().chain(sized).map(|(table, size)| ManifestFile {
-            name: table.file_name(),
-            table,
+        let catalog = head.catalog_size.map(|size| (FileRole::Catalog, size));
+        let sized = tables.iter().filter_map(|t| t.size.map(|size| (FileRole::Table(t.id), size)));
+        let files = catalog.into_iter().chain(sized).map(|(role, size)| ManifestFile {
+            name: role.file_name(),
+            role,
             size,
             content: Content::Whole,
             pieces: Vec::new(),
         });
+        let files = files.chain(segments.iter().map(PlanSegment::file));
         let manifest = Manifest {
             kind: if only.is_empty() { CopyKind::Full } else { CopyKind::Targeted },
+            rolled: None,
             sealed: false,
             lineage: head.lineage,
             sequence: head.sequence,
@@ -145,7 +189,32 @@ impl Plan {
             tables: tables.into_iter().map(|t| ManifestTable { name: t.name, id: t.id }).collect(),
             removed: Vec::new(),
         };
-        Ok(Self::of_manifest(home, manifest))
+        Ok(Self::of_manifest(home, manifest).with_segments(segments))
+    }
+
+    /// The plan for an increment from the log: these segments, which follow each other.
+    #[must_use]
+    pub fn log(home: &Path, head: &LogHead, segments: &[PlanSegment]) -> Self {
+        let next = segments.last().map_or(head.first, |last| last.number + 1);
+        let manifest = Manifest {
+            kind: CopyKind::Log { first: head.first, next },
+            lineage: head.lineage,
+            backup: head.backup,
+            time_ms: head.time_ms,
+            files: segments.iter().map(PlanSegment::file).collect(),
+            ..Manifest::empty()
+        };
+        Self::of_manifest(home, manifest).with_segments(segments)
+    }
+
+    /// Reads segments from where they are, which need not be the home.
+    fn with_segments(mut self, segments: &[PlanSegment]) -> Self {
+        for item in self.files.iter_mut().filter(|item| item.kind == ItemKind::Segment) {
+            if let Some(segment) = segments.iter().find(|s| item.source.file_name() == s.source.file_name()) {
+                item.source.clone_from(&segment.source);
+            }
+        }
+        self
     }
 
     /// Makes the plan of a full backup one of an increment since `base`: `content` says of each file what must travel.
@@ -153,12 +222,27 @@ impl Plan {
     /// # Errors
     /// What `content` returns.
     pub fn since(self, home: &Path, base: Origin, mut content: impl FnMut(TableId) -> Result<Content>) -> Result<Self> {
+        let segments = self.segments();
         let mut manifest = self.manifest;
         manifest.kind = CopyKind::Increment(base);
         for file in &mut manifest.files {
-            file.content = content(file.table)?;
+            file.content = match file.role {
+                FileRole::Catalog => content(TableId::CATALOG)?,
+                FileRole::Table(id) => content(id)?,
+                FileRole::Segment(_) => Content::Whole,
+            };
         }
-        Ok(Self::of_manifest(home, manifest))
+        Ok(Self::of_manifest(home, manifest).with_segments(&segments))
+    }
+
+    fn segments(&self) -> Vec<PlanSegment> {
+        let numbered = self.manifest.segments().map(|(number, file)| (number, file.name.as_str()));
+        numbered
+            .filter_map(|(number, name)| {
+                let item = self.files.iter().find(|item| item.name == name)?;
+                Some(PlanSegment { number, source: item.source.clone(), size: item.size() })
+            })
+            .collect()
     }
 
     /// The plan for copying what is stored beside `manifest` in `dir`: a copy, or an increment.
@@ -178,8 +262,12 @@ impl Plan {
             name: f.name.clone(),
             source: dir.join(&f.name),
             ranges: ranges(f),
-            kind: if f.table == TableId::CATALOG { ItemKind::Catalog } else { ItemKind::Table },
-            table: manifest.tables.iter().find(|t| t.id == f.table).map(|t| t.name.clone()),
+            kind: match f.role {
+                FileRole::Catalog => ItemKind::Catalog,
+                FileRole::Table(_) => ItemKind::Table,
+                FileRole::Segment(_) => ItemKind::Segment,
+            },
+            table: manifest.tables.iter().find(|t| f.role.table() == Some(t.id)).map(|t| t.name.clone()),
         });
         Self { files: files.collect(), manifest }
     }
@@ -201,8 +289,8 @@ impl Plan {
     pub fn items(&self, home: &Path) -> Vec<BackupItem> {
         let mut items = self.files.clone();
         items.push(BackupItem {
-            name: MANIFEST_FILE.to_owned(),
-            source: home.join(MANIFEST_FILE),
+            name: self.manifest.file_name(),
+            source: home.join(self.manifest.file_name()),
             ranges: vec![Extent { offset: 0, len: self.manifest.encode().len() as u64 }],
             kind: ItemKind::Manifest,
             table: None,

@@ -95,7 +95,7 @@ pub fn restore_files(
     options: &RestoreOptions,
     progress: &mut OnProgress<'_>,
 ) -> Result<BackupReport> {
-    let mut manifest = Manifest::load(vfs, copy)?;
+    let mut manifest = Manifest::load_copy(vfs, copy)?;
     manifest.check_opens()?;
     if !options.tables.is_empty() {
         manifest = manifest.narrowed(&options.tables)?;

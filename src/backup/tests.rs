@@ -56,7 +56,7 @@ fn home(vfs: &MemVfs, size_a: usize) -> Plan {
         checkpoints: Vec::new(),
         catalog_size: Some(8192),
     };
-    Plan::new(Path::new(HOME), head, tables(size_a), &[]).unwrap()
+    Plan::new(Path::new(HOME), head, tables(size_a), &[], &[]).unwrap()
 }
 
 fn tables(size_a: usize) -> Vec<PlanTable> {
@@ -162,14 +162,14 @@ fn targeted_lists_only_the_named() {
         catalog_size: Some(8192),
     };
     let full = home(&vfs, 4096);
-    let plan = Plan::new(Path::new(HOME), head(&full), tables(4096), &["b".into(), "empty".into()]).unwrap();
+    let plan = Plan::new(Path::new(HOME), head(&full), tables(4096), &[], &["b".into(), "empty".into()]).unwrap();
     assert_eq!(plan.manifest().kind, CopyKind::Targeted);
     assert_eq!(
         plan.files().iter().map(BackupItem::name).collect::<Vec<_>>(),
         ["Strandline.catalog", "table-00000002.sl"]
     );
     assert_eq!(plan.manifest().tables.iter().map(|t| &*t.name).collect::<Vec<_>>(), ["b", "empty"]);
-    let e = Plan::new(Path::new(HOME), head(&full), tables(4096), &["nope".into()]).unwrap_err();
+    let e = Plan::new(Path::new(HOME), head(&full), tables(4096), &[], &["nope".into()]).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::NotFound);
 }
 
@@ -232,7 +232,7 @@ fn every_changed_byte_and_every_cut_of_a_stream_is_seen() {
         catalog_size: Some(60),
     };
     let table = PlanTable { name: "t".into(), id: TableId(1), size: Some(70) };
-    let bytes = stream(&vfs, &Plan::new(Path::new(HOME), head, vec![table], &[]).unwrap());
+    let bytes = stream(&vfs, &Plan::new(Path::new(HOME), head, vec![table], &[], &[]).unwrap());
     let refuse = |input: &[u8], what: &str| {
         let restored =
             restore_stream_files(&vfs, &mut &*input, Path::new("dest"), &RestoreOptions::default(), &mut go_on);
@@ -327,7 +327,7 @@ fn files_of_many_tables_stay_in_order() {
         checkpoints: Vec::new(),
         catalog_size: Some(4096),
     };
-    let plan = Plan::new(Path::new(HOME), head, tables, &[]).unwrap();
+    let plan = Plan::new(Path::new(HOME), head, tables, &[], &[]).unwrap();
     copy(&vfs, &plan).unwrap();
     for (name, size) in expected {
         assert_eq!(vfs.metadata(&Path::new(COPY).join(name)).unwrap().unwrap().len, size);
@@ -360,7 +360,7 @@ fn the_manifest_comes_last_and_everything_is_synced_before() {
     sync_dir    copy
     create      copy/Strandline.manifest.copy
     set_len     copy/Strandline.manifest.copy 0
-    write       copy/Strandline.manifest.copy 0+203
+    write       copy/Strandline.manifest.copy 0+206
     sync_all    copy/Strandline.manifest.copy
     rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
     sync_dir    copy
@@ -385,7 +385,7 @@ fn real_home() -> (fixture::Home, Plan) {
         PlanTable { name: "t".into(), id: TableId(1), size: home.entry.space.as_ref().map(|s| s.size) },
         PlanTable { name: "empty".into(), id: TableId(2), size: None },
     ];
-    let plan = Plan::new(Path::new(HOME), head, tables, &[]).unwrap();
+    let plan = Plan::new(Path::new(HOME), head, tables, &[], &[]).unwrap();
     (home, plan)
 }
 

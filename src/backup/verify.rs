@@ -10,8 +10,7 @@ use std::sync::Arc;
 use strandline_vfs::{OpenOptions, Vfs};
 
 use crate::audit::{AuditOptions, AuditReport, Finding, OnDamage, Severity, Subject, audit};
-use crate::catalog::RootRecord;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::manifest::{CopyKind, MANIFEST_FILE, Manifest, ManifestFile, PIECE, read_zero_filled};
 use crate::progress::{Meter, OnProgress};
 
@@ -75,7 +74,7 @@ pub fn verify_copy(
     options: VerifyCopyOptions,
     progress: &mut OnProgress<'_>,
 ) -> Result<CopyReport> {
-    let manifest = Manifest::load(&**vfs, dir)?;
+    let manifest = Manifest::load_copy(&**vfs, dir)?;
     let strangers = manifest.strangers(&**vfs, dir)?;
     let mut report = CopyReport { manifest, findings: Vec::new(), strangers, blocks: 0, rows: 0 };
     for (name, what) in report.manifest.missing(&**vfs, dir)? {
@@ -86,7 +85,7 @@ pub fn verify_copy(
         return Ok(report);
     }
     verify_pieces(&**vfs, dir, &mut report, options.on_damage, progress)?;
-    let increment = matches!(report.manifest.kind, CopyKind::Increment(_));
+    let increment = matches!(report.manifest.kind, CopyKind::Increment(_) | CopyKind::Log { .. });
     if stop(&report) || increment {
         return Ok(report);
     }
@@ -104,10 +103,9 @@ fn verify_pieces(
     on_damage: OnDamage,
     progress: &mut OnProgress<'_>,
 ) -> Result<()> {
-    if !report.manifest.sealed {
+    if report.manifest.files.iter().any(|f| f.stored() > 0 && f.pieces.is_empty()) {
         let what = "not sealed: there are no checksums of pieces to compare with".to_owned();
         report.findings.push(finding("manifest", dir, MANIFEST_FILE, None, Severity::Warning, what));
-        return Ok(());
     }
     let mut meter = Meter::new(report.manifest.bytes(), report.manifest.files.len(), progress);
     for file in report.manifest.files.iter().filter(|f| f.is_stored()) {
@@ -117,7 +115,7 @@ fn verify_pieces(
                 break;
             }
         }
-        if on_damage == OnDamage::Stop && !report.findings.is_empty() {
+        if on_damage == OnDamage::Stop && !report.is_sound() {
             break;
         }
     }
@@ -156,7 +154,7 @@ pub fn verify_blocks(
     on_damage: OnDamage,
     progress: &mut OnProgress<'_>,
 ) -> Result<AuditReport> {
-    let root = match root_of(manifest) {
+    let root = match manifest.root_record() {
         Ok(root) => root,
         Err(e) => {
             let what = e.message().to_owned();
@@ -174,15 +172,6 @@ pub fn verify_blocks(
     };
     let options = AuditOptions { on_damage, tables: Vec::new() };
     audit(&subject, &options, &mut Meter::new(0, 0, progress))
-}
-
-/// The root record that a copy starts from.
-fn root_of(manifest: &Manifest) -> Result<RootRecord> {
-    let root = RootRecord::decode(&manifest.root, 0)?;
-    if (root.lineage, root.newest.seq) != (manifest.lineage, manifest.sequence) {
-        return Err(Error::corrupt("its root record is of another checkpoint"));
-    }
-    Ok(root)
 }
 
 fn finding(object: &str, dir: &Path, name: &str, offset: Option<u64>, severity: Severity, what: String) -> Finding {

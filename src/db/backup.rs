@@ -182,7 +182,7 @@ impl<'db> Backup<'db> {
         let empty = data_start(self.core.ctx.settings.unit);
         let size = |entry: TableEntry| entry.space.map(|s| s.size).filter(|size| *size > empty);
         let tables = tables.into_iter().map(|(name, entry)| PlanTable { name, id: entry.id, size: size(entry) });
-        Plan::new(self.core.ctx.home(), head, tables.collect(), only)
+        Plan::new(self.core.ctx.home(), head, tables.collect(), &[], only)
     }
 
     /// Totals, before a byte moves.

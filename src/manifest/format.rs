@@ -1,9 +1,12 @@
 //! The bytes of a manifest.
 //!
-//! Body, in order: kind, sealed, lineage, sequence, backup, time, root record, checkpoints, tables, files, removed names. Counts and
+//! Body, in order: kind, rolled, sealed, lineage, sequence, backup, time, root record, checkpoints, tables, files, removed names. Counts and
 //! lengths are variable-length integers; a count is believed only as far as the bytes left could hold so many entries.
 
-use super::{Content, CopyKind, MAX_LEN, Manifest, ManifestFile, ManifestTable, PIECE, check_file_name, incomplete};
+use super::{
+    Content, CopyKind, FileRole, MAX_LEN, Manifest, ManifestFile, ManifestTable, PIECE, Rolled, check_file_name,
+    incomplete,
+};
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
@@ -38,7 +41,17 @@ fn encode_body(m: &Manifest) -> Vec<u8> {
             out.put_u64(base.lineage.0);
             out.put_u64(base.sequence.to_raw());
         }
+        CopyKind::Log { first, next } => {
+            out.put_u8(3);
+            out.put_u32(first);
+            out.put_u32(next);
+        }
     }
+    out.put_u8(match m.rolled {
+        None => 0,
+        Some(Rolled::Blocks) => 1,
+        Some(Rolled::Log) => 2,
+    });
     out.put_u8(u8::from(m.sealed));
     out.put_u64(m.lineage.0);
     out.put_u64(m.sequence.to_raw());
@@ -56,7 +69,7 @@ fn encode_body(m: &Manifest) -> Vec<u8> {
     }
     out.put_varint(m.files.len() as u64);
     for f in &m.files {
-        encode_file(f, &mut out);
+        encode_file(f, m.sealed, &mut out);
     }
     out.put_varint(m.removed.len() as u64);
     for name in &m.removed {
@@ -65,9 +78,19 @@ fn encode_body(m: &Manifest) -> Vec<u8> {
     out
 }
 
-fn encode_file(f: &ManifestFile, out: &mut Vec<u8>) {
+fn encode_file(f: &ManifestFile, sealed: bool, out: &mut Vec<u8>) {
     out.put_bytes(f.name.as_bytes());
-    out.put_varint(f.table.0);
+    match f.role {
+        FileRole::Catalog => out.put_u8(0),
+        FileRole::Table(id) => {
+            out.put_u8(1);
+            out.put_varint(id.0);
+        }
+        FileRole::Segment(number) => {
+            out.put_u8(2);
+            out.put_varint(u64::from(number));
+        }
+    }
     out.put_varint(f.size);
     match &f.content {
         Content::Whole => out.put_u8(0),
@@ -77,8 +100,10 @@ fn encode_file(f: &ManifestFile, out: &mut Vec<u8>) {
             encode_ranges(ranges, out);
         }
     }
-    out.put_varint(f.pieces.len() as u64);
-    for crc in &f.pieces {
+    // What is known of some files only is not written: the seal is on all of them or on none.
+    let pieces = if sealed { &f.pieces[..] } else { &[] };
+    out.put_varint(pieces.len() as u64);
+    for crc in pieces {
         out.put_u32(*crc);
     }
 }
@@ -130,7 +155,14 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
         0 => CopyKind::Full,
         1 => CopyKind::Targeted,
         2 => CopyKind::Increment(Origin { lineage: Lineage(r.u64()?), sequence: CheckpointSeq::from_raw(r.u64()?) }),
+        3 => CopyKind::Log { first: r.u32()?, next: r.u32()? },
         other => return Err(Error::corrupt(format!("{other} is no kind of copy"))),
+    };
+    let rolled = match r.u8()? {
+        0 => None,
+        1 => Some(Rolled::Blocks),
+        2 => Some(Rolled::Log),
+        other => return Err(Error::corrupt(format!("{other} is no way of rolling forward"))),
     };
     let sealed = match r.u8()? {
         0 => false,
@@ -145,7 +177,20 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
     let tables = many(r, 2, decode_table)?;
     let files = many(r, 5, |r| decode_file(r, sealed))?;
     let removed = many(r, 1, decode_name)?;
-    let m = Manifest { kind, sealed, lineage, sequence, backup, time_ms, root, checkpoints, tables, files, removed };
+    let m = Manifest {
+        kind,
+        rolled,
+        sealed,
+        lineage,
+        sequence,
+        backup,
+        time_ms,
+        root,
+        checkpoints,
+        tables,
+        files,
+        removed,
+    };
     check_meaning(&m)?;
     Ok(m)
 }
@@ -171,7 +216,12 @@ fn decode_name(r: &mut Reader<'_>) -> Result<String> {
 
 fn decode_file(r: &mut Reader<'_>, sealed: bool) -> Result<ManifestFile> {
     let name = decode_name(r)?;
-    let table = TableId(r.varint()?);
+    let role = match r.u8()? {
+        0 => FileRole::Catalog,
+        1 => FileRole::Table(TableId(r.varint()?)),
+        2 => FileRole::Segment(u32::try_from(r.varint()?).map_err(|_| Error::corrupt("a segment's number"))?),
+        other => return Err(Error::corrupt(format!("{other} is no role of a file"))),
+    };
     let size = r.varint()?;
     let content = match r.u8()? {
         0 => Content::Whole,
@@ -180,7 +230,7 @@ fn decode_file(r: &mut Reader<'_>, sealed: bool) -> Result<ManifestFile> {
         other => return Err(Error::corrupt(format!("{other} is no kind of content"))),
     };
     let pieces = many(r, 4, |r| r.u32())?;
-    let file = ManifestFile { name, table, size, content, pieces };
+    let file = ManifestFile { name, role, size, content, pieces };
     let expected = if sealed { file.stored().div_ceil(PIECE as u64) } else { 0 };
     if file.pieces.len() as u64 != expected {
         return Err(Error::corrupt(format!("{} has {} checksums instead of {expected}", file.name, file.pieces.len())));
@@ -212,8 +262,11 @@ fn check_meaning(m: &Manifest) -> Result<()> {
             return Err(Error::corrupt("an increment since a later checkpoint"));
         }
         CopyKind::Increment(_) => true,
-        CopyKind::Full | CopyKind::Targeted => false,
+        CopyKind::Full | CopyKind::Targeted | CopyKind::Log { .. } => false,
     };
+    if m.rolled.is_some() && m.kind != CopyKind::Full {
+        return Err(Error::corrupt("only a full copy is rolled forward"));
+    }
     if !increment && m.files.iter().any(|f| f.content != Content::Whole) {
         return Err(Error::corrupt("a file is not whole in a copy that is"));
     }
@@ -235,10 +288,35 @@ fn check_meaning(m: &Manifest) -> Result<()> {
         return Err(Error::corrupt("two tables have one id"));
     }
     for f in &m.files {
-        let known = f.table == TableId::CATALOG || ids.binary_search(&f.table).is_ok();
-        if !known || f.name != f.table.file_name() {
+        let known = f.role.table().is_none_or(|id| ids.binary_search(&id).is_ok());
+        if !known || f.name != f.role.file_name() {
             return Err(Error::corrupt(format!("{} is the file of no table of the copy", f.name)));
         }
+    }
+    check_log(m)
+}
+
+/// Segments come last, whole and without a gap, and an increment from the log is nothing but its segments.
+fn check_log(m: &Manifest) -> Result<()> {
+    let numbers: Vec<u32> = m.segments().map(|(number, _)| number).collect();
+    let tail = &m.files[m.files.len() - numbers.len()..];
+    let last = tail.iter().all(|f| matches!(f.role, FileRole::Segment(_)));
+    if !last || numbers.windows(2).any(|w| w[0].checked_add(1) != Some(w[1])) {
+        return Err(Error::corrupt("the segments of the log are out of order"));
+    }
+    if let Some(f) = tail.iter().find(|f| f.content != Content::Whole || f.size > u64::from(u32::MAX)) {
+        return Err(Error::corrupt(format!("{} cannot be a segment of the log", f.name)));
+    }
+    let CopyKind::Log { first, next } = m.kind else { return Ok(()) };
+    let nothing_else = tail.len() == m.files.len()
+        && m.tables.is_empty()
+        && m.checkpoints.is_empty()
+        && m.removed.is_empty()
+        && m.root.is_empty()
+        && m.sequence == CheckpointSeq::ZERO;
+    let span = next.checked_sub(first).map(|n| n as usize);
+    if !nothing_else || span != Some(numbers.len()) || numbers.first().is_some_and(|n| *n != first) {
+        return Err(Error::corrupt("an increment from the log lists something else than its segments"));
     }
     Ok(())
 }

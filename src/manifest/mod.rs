@@ -15,6 +15,11 @@
 //! foreign copier [`Manifest::seal`] computes them from what has arrived. An unsealed manifest is complete too: blocks
 //! carry checksums of their own, so damage is seen on reading in any case; the seal lets it be seen without a walk.
 //!
+//! A copy of a database with a log holds the segments from its checkpoint's position on, and opening it replays them: up
+//! to the end of the last one listed and not a record further. An *increment from the log* is a list of later segments with
+//! a manifest of its own, under a name of its own ([`log_manifest_name`]), so that laying its files beside those of the
+//! copy, with `cp`, does not replace what makes the copy one. [`Manifest::load_copy`] reads all of them together.
+//!
 //! - **K6** A wrong, incomplete or damaged copy is refused by name before it is changed. Here: nothing in a manifest is
 //!   believed before its checksum, no length before it was compared with the bytes that are there, no file name that
 //!   could lead out of the directory.
@@ -22,6 +27,7 @@
 
 mod format;
 mod names;
+mod rolling;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -29,10 +35,14 @@ use std::path::{Path, PathBuf};
 use strandline_vfs::{OpenOptions, Vfs};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
+use crate::types::{CheckpointSeq, Extent, Lineage, Lsn, Origin, TableId};
 
 pub use format::FORMAT_VERSION;
-pub use names::{BASE_FILE, COPY_SUFFIX, LOCK_FILE, MANIFEST_FILE, ROOT_FILE, belongs, check_file_name};
+pub use names::{
+    BASE_FILE, COPY_SUFFIX, FileRole, LOCK_FILE, MANIFEST_FILE, ROOT_FILE, belongs, check_file_name, is_log_manifest,
+    log_manifest_name,
+};
+pub use rolling::{CopyLog, log_manifests, mixed};
 
 /// Bytes of a file that share one checksum in the manifest; the last piece of a file may be shorter.
 pub const PIECE: usize = 1 << 20;
@@ -50,6 +60,23 @@ pub enum CopyKind {
     Targeted,
     /// What changed since a checkpoint: not a copy by itself, but what rolls a copy of that checkpoint forward.
     Increment(Origin),
+    /// Segments of the log, from `first` up to but not including `next`: not a copy by itself, but what rolls a copy forward
+    /// whose log they continue.
+    Log {
+        /// The first segment.
+        first: u32,
+        /// The segment after the last; equal to `first` when there was nothing to carry.
+        next: u32,
+    },
+}
+
+/// How a full copy was rolled forward since it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rolled {
+    /// By increments of blocks.
+    Blocks,
+    /// By increments from the log.
+    Log,
 }
 
 impl fmt::Display for CopyKind {
@@ -58,7 +85,18 @@ impl fmt::Display for CopyKind {
             Self::Full => f.write_str("full"),
             Self::Targeted => f.write_str("targeted"),
             Self::Increment(base) => write!(f, "increment since {base}"),
+            Self::Log { first, next } if first == next => f.write_str("increment from the log, nothing"),
+            Self::Log { first, next } => write!(f, "increment from the log, segments {first} to {}", next - 1),
         }
+    }
+}
+
+impl fmt::Display for Rolled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Blocks => "rolled forward by blocks",
+            Self::Log => "rolled forward by the log",
+        })
     }
 }
 
@@ -88,8 +126,8 @@ pub enum Content {
 pub struct ManifestFile {
     /// Name relative to the copy.
     pub name: String,
-    /// The table whose file it is; [`TableId::CATALOG`] for the catalog.
-    pub table: TableId,
+    /// What it is.
+    pub role: FileRole,
     /// Bytes of the file that belong to the copy; a longer file does no harm.
     pub size: u64,
     /// Which part of it is stored beside this manifest.
@@ -131,24 +169,26 @@ impl ManifestFile {
 pub struct Manifest {
     /// What the copy holds.
     pub kind: CopyKind,
+    /// How it came to be what it is, if not by one backup.
+    pub rolled: Option<Rolled>,
     /// True when every file has its piece checksums.
     pub sealed: bool,
     /// The history that the checkpoint belongs to.
     pub lineage: Lineage,
-    /// The checkpoint that was copied.
+    /// The checkpoint that was copied; zero in an increment from the log, which is of no checkpoint.
     pub sequence: CheckpointSeq,
     /// Identity of the backup, as in the root record of the source while the backup is open.
     pub backup: u64,
     /// When the backup was opened, in milliseconds since 1970; for people only.
     pub time_ms: u64,
-    /// The root record that the copy starts from, encoded.
+    /// The root record that the copy starts from, encoded; nothing in an increment from the log.
     pub root: Vec<u8>,
     /// Older checkpoints that the copy holds beside its own, oldest first. The catalog in the copy may list more, which were
     /// dropped from the source since; they are to be forgotten when the copy is opened.
     pub checkpoints: Vec<CheckpointSeq>,
     /// The tables of the copy, those without a file included, in the order of their names.
     pub tables: Vec<ManifestTable>,
-    /// The files of the copy, the catalog's first.
+    /// The files of the copy, the catalog's first; segments of the log last, in their order.
     pub files: Vec<ManifestFile>,
     /// Files that an earlier state of the copy may have and this one has not.
     pub removed: Vec<String>,
@@ -160,6 +200,7 @@ impl Manifest {
     pub const fn empty() -> Self {
         Self {
             kind: CopyKind::Full,
+            rolled: None,
             sealed: false,
             lineage: Lineage(0),
             sequence: CheckpointSeq::ZERO,
@@ -185,6 +226,21 @@ impl Manifest {
         self.files.iter().fold(0, |sum, f| sum.saturating_add(f.stored()))
     }
 
+    /// The segments of the log that it lists, in order.
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = (u32, &ManifestFile)> {
+        self.files.iter().filter_map(|f| match f.role {
+            FileRole::Segment(number) => Some((number, f)),
+            _ => None,
+        })
+    }
+
+    /// Where the last segment that it lists ends.
+    #[must_use]
+    pub fn log_end(&self) -> Option<Lsn> {
+        let (segment, file) = self.segments().next_back()?;
+        Some(Lsn { segment, offset: u32::try_from(file.size).unwrap_or(u32::MAX) })
+    }
+
     /// The table called `name`.
     #[must_use]
     pub fn table(&self, name: &str) -> Option<&ManifestTable> {
@@ -204,8 +260,8 @@ impl Manifest {
         let mut out = self.clone();
         out.kind = CopyKind::Targeted;
         out.tables.retain(|t| only.contains(&t.name));
-        let kept = |id: TableId| id == TableId::CATALOG || out.tables.iter().any(|t| t.id == id);
-        out.files.retain(|f| kept(f.table));
+        let tables = &out.tables;
+        out.files.retain(|f| f.role.table().is_none_or(|id| tables.iter().any(|t| t.id == id)));
         Ok(out)
     }
 
@@ -221,6 +277,15 @@ impl Manifest {
     /// `Corrupt` for an incomplete or damaged one, `Unsupported` for one of a newer format.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         format::decode(bytes)
+    }
+
+    /// The name of its file.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        match self.kind {
+            CopyKind::Log { next, .. } => log_manifest_name(next),
+            CopyKind::Full | CopyKind::Targeted | CopyKind::Increment(_) => MANIFEST_FILE.to_owned(),
+        }
     }
 
     /// Where the manifest of the copy in `dir` stands.
@@ -268,20 +333,20 @@ impl Manifest {
     /// # Errors
     /// `Io`. The directory then has its earlier manifest, or none, or (when the last sync failed) possibly this one.
     pub fn store(&self, vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-        let path = Self::path(dir);
-        let draft = dir.join(format!("{MANIFEST_FILE}{COPY_SUFFIX}"));
+        let path = dir.join(self.file_name());
+        let draft = dir.join(format!("{}{COPY_SUFFIX}", self.file_name()));
         write_new(vfs, &draft, &self.encode()).map_err(|e| Error::io(e, "write the manifest", &draft))?;
         vfs.rename(&draft, &path).map_err(|e| Error::io(e, "name the manifest", &path))?;
         vfs.sync_dir(dir).map_err(|e| Error::io(e, "sync the directory", dir))
     }
 
-    /// Seals the copy in `dir` after a foreign copier brought the files: computes the checksums of all pieces from what is
+    /// Seals the copy or increment in `dir` after a foreign copier brought the files: computes the checksums of all pieces from what is
     /// there and writes the manifest anew. A sealed one is left as it is.
     ///
     /// # Errors
     /// As [`Manifest::load`]; `Corrupt` naming a file that is missing or shorter than listed; `Io`.
     pub fn seal(vfs: &dyn Vfs, dir: &Path) -> Result<Self> {
-        let mut manifest = Self::load(vfs, dir)?;
+        let mut manifest = Self::load_any(vfs, dir)?;
         if manifest.sealed {
             return Ok(manifest);
         }
@@ -304,6 +369,8 @@ impl Manifest {
                 Err(Error::new(ErrorKind::WrongBase, format!("this is no copy but an increment since {base}"))
                     .remedy("apply it to a copy of that checkpoint, and open that copy"))
             }
+            CopyKind::Log { .. } => Err(Error::new(ErrorKind::WrongBase, format!("this is no copy: {}", self.kind))
+                .remedy("apply it to the copy that it continues, and open that copy")),
             CopyKind::Full | CopyKind::Targeted => Ok(()),
         }
     }
@@ -350,7 +417,8 @@ impl Manifest {
     pub fn strangers(&self, vfs: &dyn Vfs, dir: &Path) -> Result<Vec<String>> {
         let names = vfs.read_dir(dir).map_err(|e| Error::io(e, "list the copy", dir))?;
         let names = names.into_iter().map(|entry| entry.name.to_string_lossy().into_owned());
-        Ok(names.filter(|n| n != MANIFEST_FILE && !self.files.iter().any(|f| f.name == *n && f.is_stored())).collect())
+        let ours = |n: &str| n == MANIFEST_FILE || is_log_manifest(n);
+        Ok(names.filter(|n| !ours(n) && !self.files.iter().any(|f| f.name == *n && f.is_stored())).collect())
     }
 
     /// Whether the items of this backup may be written into `dir`: it must be missing or empty.
@@ -436,8 +504,15 @@ fn incomplete(what: impl fmt::Display) -> Error {
 impl fmt::Display for Manifest {
     /// The manifest for people: a line per fact, table and file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "manifest version {FORMAT_VERSION}, {}{}", self.kind, if self.sealed { ", sealed" } else { "" })?;
-        writeln!(f, "origin {}", self.origin())?;
+        write!(f, "manifest version {FORMAT_VERSION}, {}", self.kind)?;
+        if let Some(rolled) = self.rolled {
+            write!(f, ", {rolled}")?;
+        }
+        writeln!(f, "{}", if self.sealed { ", sealed" } else { "" })?;
+        match self.kind {
+            CopyKind::Log { .. } => writeln!(f, "lineage {}", self.lineage)?,
+            _ => writeln!(f, "origin {}", self.origin())?,
+        }
         writeln!(f, "backup {:016x}, time {} ms", self.backup, self.time_ms)?;
         for seq in &self.checkpoints {
             writeln!(f, "checkpoint {seq}")?;

@@ -12,10 +12,65 @@ use crate::types::TableId;
 pub const MANIFEST_FILE: &str = "Strandline.manifest";
 /// Where the manifest of a copy waits while an increment is being applied.
 pub const BASE_FILE: &str = "Strandline.manifest.base";
+/// What the name of the manifest of an increment from the log begins with; the number of its last segment follows.
+const LOG_MANIFEST_PREFIX: &str = "Strandline.manifest.log.";
+/// What the name of a segment of the log begins with; its number follows.
+const SEGMENT_PREFIX: &str = "StrandlineLog.";
+/// Digits of the number of a segment in a name.
+const SEGMENT_DIGITS: usize = 10;
 /// The file whose lock says that a process has the home open.
 pub const LOCK_FILE: &str = "Strandline.lock";
 /// What a file is called after its own name while it is being copied.
 pub const COPY_SUFFIX: &str = ".copy";
+
+/// What a file of a copy is. It decides the file's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileRole {
+    /// The file of the catalog.
+    Catalog,
+    /// The file of a table.
+    Table(TableId),
+    /// A segment of the log.
+    Segment(u32),
+}
+
+impl FileRole {
+    /// The name of the file in the copy.
+    #[must_use]
+    pub fn file_name(self) -> String {
+        match self {
+            Self::Catalog => TableId::CATALOG.file_name(),
+            Self::Table(id) => id.file_name(),
+            Self::Segment(number) => format!("{SEGMENT_PREFIX}{number:0SEGMENT_DIGITS$}"),
+        }
+    }
+
+    /// The table whose file it is; `None` for what is no table's.
+    #[must_use]
+    pub const fn table(self) -> Option<TableId> {
+        match self {
+            Self::Table(id) => Some(id),
+            Self::Catalog | Self::Segment(_) => None,
+        }
+    }
+}
+
+/// The name of the manifest of an increment from the log that ends before segment `next`. Increments that end in different
+/// places have different names, so that several may be laid beside one copy.
+#[must_use]
+pub fn log_manifest_name(next: u32) -> String {
+    format!("{LOG_MANIFEST_PREFIX}{:0SEGMENT_DIGITS$}", next.saturating_sub(1))
+}
+
+/// True for a name that [`log_manifest_name`] gives.
+#[must_use]
+pub fn is_log_manifest(name: &str) -> bool {
+    numbered(name, LOG_MANIFEST_PREFIX)
+}
+
+fn numbered(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|n| n.len() == SEGMENT_DIGITS && n.bytes().all(|b| b.is_ascii_digit()))
+}
 
 /// Longest file name, in bytes.
 const NAME_MAX: usize = 255;
@@ -29,7 +84,9 @@ pub fn check_file_name(name: &str) -> Result<()> {
         && name.len() + COPY_SUFFIX.len() <= NAME_MAX
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         && !name.starts_with('.');
-    let reserved = [MANIFEST_FILE, BASE_FILE, ROOT_FILE, LOCK_FILE].contains(&name) || name.ends_with(COPY_SUFFIX);
+    let reserved = [MANIFEST_FILE, BASE_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
+        || name.starts_with(LOG_MANIFEST_PREFIX)
+        || name.ends_with(COPY_SUFFIX);
     if plain && !reserved {
         return Ok(());
     }
@@ -43,6 +100,8 @@ pub fn belongs(name: &str) -> bool {
     let name = name.strip_suffix(COPY_SUFFIX).unwrap_or(name);
     [MANIFEST_FILE, BASE_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
         || name == TableId::CATALOG.file_name()
+        || is_log_manifest(name)
+        || numbered(name, SEGMENT_PREFIX)
         || name
             .strip_prefix("table-")
             .and_then(|n| n.strip_suffix(".sl"))
@@ -55,7 +114,7 @@ mod tests {
 
     #[test]
     fn names_stay_in_the_directory() {
-        for good in ["Strandline.catalog", "table-00000001.sl", "table-123456789.sl"] {
+        for good in ["Strandline.catalog", "table-00000001.sl", "table-123456789.sl", "StrandlineLog.0000000001"] {
             check_file_name(good).unwrap();
             assert!(belongs(good) && belongs(&format!("{good}.copy")));
         }
@@ -64,6 +123,11 @@ mod tests {
         {
             assert!(check_file_name(bad).is_err(), "{bad}");
         }
+        let log = log_manifest_name(13);
+        assert_eq!(log, "Strandline.manifest.log.0000000012");
+        assert!(check_file_name(&log).is_err() && belongs(&log) && is_log_manifest(&log));
+        assert!(!belongs("StrandlineLog.1") && !is_log_manifest("Strandline.manifest.log."));
+        assert_eq!(FileRole::Segment(12).file_name(), "StrandlineLog.0000000012");
         assert!(!belongs("notes.txt") && !belongs("table-1.sl") && !belongs("table-0000000x.sl"));
     }
 }

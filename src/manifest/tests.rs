@@ -3,11 +3,15 @@
 use strandline_vfs::mem::MemVfs;
 
 use super::*;
+use crate::catalog::RootRecord;
+use crate::options::Settings;
+use crate::types::LogPosition;
 
 fn example(sealed: bool) -> Manifest {
     let pieces = |crcs: &[u32]| if sealed { crcs.to_vec() } else { Vec::new() };
     Manifest {
         kind: CopyKind::Full,
+        rolled: None,
         sealed,
         lineage: Lineage(0x1122_3344_5566_7788),
         sequence: CheckpointSeq::major(7),
@@ -23,21 +27,21 @@ fn example(sealed: bool) -> Manifest {
         files: vec![
             ManifestFile {
                 name: "Strandline.catalog".into(),
-                table: TableId(0),
+                role: FileRole::Catalog,
                 size: 8192,
                 content: Content::Whole,
                 pieces: pieces(&[0xdead_beef]),
             },
             ManifestFile {
                 name: "table-00000003.sl".into(),
-                table: TableId(3),
+                role: FileRole::Table(TableId(3)),
                 size: (1 << 20) + 1,
                 content: Content::Whole,
                 pieces: pieces(&[1, 2]),
             },
             ManifestFile {
                 name: "table-00000001.sl".into(),
-                table: TableId(1),
+                role: FileRole::Table(TableId(1)),
                 size: 0,
                 content: Content::Whole,
                 pieces: Vec::new(),
@@ -47,9 +51,41 @@ fn example(sealed: bool) -> Manifest {
     }
 }
 
+fn segment(number: u32, sealed: bool) -> ManifestFile {
+    let role = FileRole::Segment(number);
+    let pieces = if sealed { vec![number] } else { Vec::new() };
+    ManifestFile { name: role.file_name(), role, size: 8192, content: Content::Whole, pieces }
+}
+
+/// A full copy whose log is that of segments 4 and 5.
+fn logged(sealed: bool) -> Manifest {
+    let mut m = example(sealed);
+    let mut root = RootRecord::new(Settings::default(), m.lineage);
+    root.newest.seq = m.sequence;
+    root.newest.log = Some(LogPosition { lineage: m.lineage, lsn: Lsn { segment: 4, offset: 512 } });
+    m.root = root.encode(0);
+    m.files.extend([segment(4, sealed), segment(5, sealed)]);
+    m
+}
+
+fn log_increment(first: u32, next: u32, sealed: bool) -> Manifest {
+    Manifest {
+        kind: CopyKind::Log { first, next },
+        sealed,
+        lineage: example(true).lineage,
+        backup: 43,
+        time_ms: 2_000,
+        files: (first..next).map(|n| segment(n, sealed)).collect(),
+        ..Manifest::empty()
+    }
+}
+
 #[test]
 fn round_trip_is_canonical() {
-    for m in [example(true), example(false)] {
+    let mut rolled = logged(true);
+    rolled.rolled = Some(Rolled::Log);
+    let more = [logged(true), logged(false), rolled, log_increment(3, 7, true), log_increment(9, 9, false)];
+    for m in more.into_iter().chain([example(true), example(false)]) {
         let bytes = m.encode();
         let again = Manifest::decode(&bytes).unwrap();
         assert_eq!(again, m);
@@ -98,7 +134,9 @@ fn every_changed_byte_and_every_cut_is_seen() {
 /// The same damage under a checksum made to fit: the decoder must refuse or understand, never panic or allocate wildly.
 #[test]
 fn a_forged_checksum_leads_to_no_panic() {
-    for bytes in [example(true).encode(), increment().encode()] {
+    for bytes in
+        [example(true).encode(), increment().encode(), logged(true).encode(), log_increment(3, 5, true).encode()]
+    {
         let end = bytes.len() - 4;
         for i in 8..end {
             for value in [0, 1, 2, 0x7f, 0x80, 0xff] {
@@ -194,6 +232,117 @@ fn printed_for_people() {
     removed table-00000002.sl
     total 1056769 bytes in 3 files
     ");
+}
+
+#[test]
+fn segments_stand_in_order_and_an_increment_from_the_log_is_nothing_else() {
+    let refused = |m: &Manifest| Manifest::decode(&m.encode()).unwrap_err().to_string();
+    let mut m = logged(true);
+    m.files.swap(3, 4);
+    assert!(refused(&m).contains("out of order"));
+    m.files.swap(0, 4);
+    assert!(refused(&m).contains("out of order"));
+    let mut m = logged(true);
+    m.files[4] = segment(6, true);
+    assert!(refused(&m).contains("out of order"));
+    m.files[4] = ManifestFile { name: "StrandlineLog.0000000006".into(), ..segment(5, true) };
+    assert!(refused(&m).contains("StrandlineLog.0000000006"));
+    m.files[4] = ManifestFile { size: 1 << 33, pieces: vec![0; 1 << 13], ..segment(5, true) };
+    assert!(refused(&m).contains("cannot be a segment"));
+    let wrong: [fn(&mut Manifest); 8] = [
+        |m| m.kind = CopyKind::Log { first: 3, next: 5 },
+        |m| m.kind = CopyKind::Log { first: 2, next: 5 },
+        |m| m.kind = CopyKind::Log { first: 7, next: 3 },
+        |m| m.sequence = CheckpointSeq::major(1),
+        |m| m.root = vec![1],
+        |m| m.removed = vec!["table-00000002.sl".into()],
+        |m| m.files.insert(0, example(true).files[0].clone()),
+        |m| m.rolled = Some(Rolled::Log),
+    ];
+    for change in wrong {
+        let mut m = log_increment(3, 7, true);
+        change(&mut m);
+        refused(&m);
+    }
+}
+
+#[test]
+fn a_copy_goes_on_with_the_log_that_joins() {
+    let base = logged(true);
+    assert_eq!(base.log().unwrap().unwrap().next, 6);
+    assert_eq!(base.log_end(), Some(Lsn { segment: 5, offset: 8192 }));
+    for first in [1, 4, 5, 6] {
+        let longer = base.extended(&log_increment(first, 9, true)).unwrap();
+        assert_eq!(longer.segments().map(|(n, _)| n).collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
+        assert_eq!((longer.rolled, longer.sealed), (Some(Rolled::Log), true));
+        assert_eq!(Manifest::decode(&longer.encode()).unwrap(), longer);
+        assert_eq!(longer.extended(&log_increment(2, 6, true)).unwrap(), longer, "it has that already");
+    }
+    assert_eq!(base.extended(&log_increment(3, 6, true)).unwrap(), base);
+    assert_eq!(base.extended(&log_increment(6, 6, true)).unwrap(), base);
+    assert!(!base.extended(&log_increment(6, 7, false)).unwrap().sealed);
+    let catch_up = Manifest { backup: base.backup, ..log_increment(4, 7, true) };
+    assert_eq!(base.extended(&catch_up).unwrap().rolled, None);
+}
+
+#[test]
+fn a_log_that_does_not_join_is_refused_by_name() {
+    let base = logged(true);
+    let refused = |base: &Manifest, by: &Manifest| {
+        let e = base.extended(by).unwrap_err();
+        (e.kind(), e.to_string())
+    };
+    let (kind, text) = refused(&base, &log_increment(7, 9, true));
+    assert_eq!(kind, ErrorKind::WrongBase);
+    assert!(text.contains("ends before segment 6") && text.contains("begins with 7"), "{text}");
+    let foreign = Manifest { lineage: Lineage(1), ..log_increment(4, 9, true) };
+    assert!(refused(&base, &foreign).1.contains("lineage 0000000000000001"));
+    let mut other = log_increment(4, 9, true);
+    other.files[1].pieces = vec![77];
+    assert!(refused(&base, &other).1.contains("StrandlineLog.0000000005 is not the one"));
+    other.files[1] = ManifestFile { size: 512, ..segment(5, true) };
+    assert!(refused(&base, &other).1.contains("StrandlineLog.0000000005 is not the one"));
+    assert_eq!(refused(&base, &logged(true)).0, ErrorKind::WrongBase);
+    let targeted = Manifest { kind: CopyKind::Targeted, ..base.clone() };
+    assert_eq!(refused(&targeted, &log_increment(4, 9, true)).0, ErrorKind::WrongBase);
+    let blocks = Manifest { rolled: Some(Rolled::Blocks), ..base };
+    assert_eq!(refused(&blocks, &log_increment(4, 9, true)).0, ErrorKind::InvalidArgument);
+    let catch_up = Manifest { backup: blocks.backup, ..log_increment(4, 9, true) };
+    assert_eq!(blocks.extended(&catch_up).unwrap().rolled, Some(Rolled::Blocks));
+
+    let mut without = logged(true);
+    let mut root = without.root_record().unwrap();
+    root.newest.log = None;
+    without.root = root.encode(0);
+    assert_eq!(without.log().unwrap_err().kind(), ErrorKind::Corrupt, "segments of nothing");
+    without.files.truncate(3);
+    assert_eq!(without.log().unwrap(), None);
+    assert!(refused(&without, &log_increment(4, 9, true)).1.contains("has no log"));
+    let mut headless = logged(true);
+    headless.files.truncate(3);
+    assert_eq!(headless.log().unwrap_err().kind(), ErrorKind::Corrupt, "replay begins inside of a missing segment");
+}
+
+#[test]
+fn increments_laid_beside_a_copy_are_read_with_it() {
+    let vfs = MemVfs::new();
+    let dir = Path::new("copy");
+    vfs.create_dir(dir).unwrap();
+    logged(true).store(&vfs, dir).unwrap();
+    log_increment(5, 8, true).store(&vfs, dir).unwrap();
+    log_increment(8, 11, true).store(&vfs, dir).unwrap();
+    let both = Manifest::load_copy(&vfs, dir).unwrap();
+    assert_eq!(both.segments().map(|(n, _)| n).collect::<Vec<_>>(), (4..11).collect::<Vec<_>>());
+    assert_eq!(Manifest::load(&vfs, dir).unwrap(), logged(true), "each has its own file");
+
+    vfs.remove_file(&dir.join(log_manifest_name(8))).unwrap();
+    let e = Manifest::load_copy(&vfs, dir).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::WrongBase);
+    assert_eq!(e.location().unwrap().file, dir.join("Strandline.manifest.log.0000000010"));
+    vfs.remove_file(&Manifest::path(dir)).unwrap();
+    assert_eq!(Manifest::load_any(&vfs, dir).unwrap(), log_increment(8, 11, true));
+    log_increment(5, 8, true).store(&vfs, dir).unwrap();
+    assert_eq!(Manifest::load_any(&vfs, dir).unwrap_err().kind(), ErrorKind::InvalidArgument);
 }
 
 quickcheck::quickcheck! {

@@ -103,6 +103,7 @@ pub fn tell(voice: Voice, report: &BackupReport) -> Outcome {
         CopyKind::Full => ("full", None),
         CopyKind::Targeted => ("targeted", None),
         CopyKind::Increment(origin) => ("increment", Some(origin.to_string())),
+        CopyKind::Log { .. } => ("log", None),
     };
     let object = json!({
         "kind": kind,
