@@ -149,7 +149,7 @@ fn the_golden_files_read_as_ever() {
     older checkpoint 1 name monday time 1700000000000 ms bytes 39936 catalog 4096+512 birth 1 sum c29e96cd level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
     "#);
     insta::assert_snapshot!(describe_file(&*vfs, Path::new("/copy/Strandline.manifest"), Detail::Summary).unwrap(), @r"
-    Strandline.manifest: 4241 bytes
+    Strandline.manifest: 4242 bytes
     manifest version 1, full, sealed
     origin 910a2dec89025cc1:2
     backup beeb8da1658eec67, time 1700000000000 ms

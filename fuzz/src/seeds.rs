@@ -125,6 +125,7 @@ fn a_manifest() -> Manifest {
             content: Content::Whole,
             pieces: vec![crc32fast::hash(b"wrack")],
         }],
+        log_end: None,
         removed: Vec::new(),
     }
 }
@@ -138,12 +139,13 @@ fn a_log_increment() -> Manifest {
         pieces: vec![crc32fast::hash(b"kelp")],
     };
     Manifest {
-        kind: CopyKind::Log { first: 3, next: 5 },
+        kind: CopyKind::Log { previous: Lsn { segment: 2, offset: 600 }, first: 3, next: 5 },
         sealed: true,
         lineage: Lineage(0x11),
         backup: 100,
         time_ms: 2,
         files: vec![segment(3), segment(4)],
+        log_end: Some(Lsn { segment: 4, offset: 4 }),
         ..Manifest::empty()
     }
 }

@@ -43,6 +43,10 @@ fn segments(vfs: &dyn Vfs, numbers: std::ops::Range<u32>) -> Vec<PlanSegment> {
     numbers.map(|n| segment(vfs, n)).collect()
 }
 
+fn end(numbers: &std::ops::Range<u32>) -> Lsn {
+    Lsn { segment: numbers.end - 1, offset: 999 }
+}
+
 /// A home with one table whose checkpoint says that replay begins in segment 4, and the full plan with `segments` of it.
 fn full(vfs: &dyn Vfs, numbers: std::ops::Range<u32>) -> Plan {
     for dir in ["home", "wal"] {
@@ -61,13 +65,21 @@ fn full(vfs: &dyn Vfs, numbers: std::ops::Range<u32>) -> Plan {
         root: root.encode(0),
         checkpoints: Vec::new(),
         catalog_size: Some(8_192),
+        log_end: end(&numbers),
     };
     let tables = vec![PlanTable { name: "t".into(), id: TableId(1), size: Some(8_192) }];
     Plan::new(Path::new("home"), head, tables, &segments(vfs, numbers), &[]).unwrap()
 }
 
 fn increment(vfs: &dyn Vfs, numbers: std::ops::Range<u32>) -> Plan {
-    let head = LogHead { lineage: LINEAGE, backup: 10, time_ms: 78, first: numbers.start };
+    let head = LogHead {
+        lineage: LINEAGE,
+        backup: 10,
+        time_ms: 78,
+        previous: Lsn::default(),
+        first: numbers.start,
+        end: end(&numbers),
+    };
     Plan::log(Path::new("home"), &head, &segments(vfs, numbers))
 }
 

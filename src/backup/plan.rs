@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable};
-use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
+use crate::types::{CheckpointSeq, Extent, Lineage, Lsn, Origin, TableId};
 
 /// What the manifest says of the backup as a whole.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct PlanHead {
     pub checkpoints: Vec<CheckpointSeq>,
     /// Bytes of the catalog's file that belong to the checkpoint; `None` when it has no file yet.
     pub catalog_size: Option<u64>,
+    /// Where the last record ends that the segments hold.
+    pub log_end: Lsn,
 }
 
 /// A table at the pinned checkpoint.
@@ -73,8 +75,12 @@ pub struct LogHead {
     pub backup: u64,
     /// Wall time, in milliseconds since 1970.
     pub time_ms: u64,
+    /// Where the records end that those of the first segment follow; offset 0 when that is not known.
+    pub previous: Lsn,
     /// The number of the first segment, or of the one to come when there is none.
     pub first: u32,
+    /// Where the last record ends.
+    pub end: Lsn,
 }
 
 /// What an item is.
@@ -186,6 +192,7 @@ impl Plan {
             root: head.root,
             checkpoints: head.checkpoints,
             files: files.collect(),
+            log_end: (!segments.is_empty()).then_some(head.log_end),
             tables: tables.into_iter().map(|t| ManifestTable { name: t.name, id: t.id }).collect(),
             removed: Vec::new(),
         };
@@ -197,11 +204,12 @@ impl Plan {
     pub fn log(home: &Path, head: &LogHead, segments: &[PlanSegment]) -> Self {
         let next = segments.last().map_or(head.first, |last| last.number + 1);
         let manifest = Manifest {
-            kind: CopyKind::Log { first: head.first, next },
+            kind: CopyKind::Log { previous: head.previous, first: head.first, next },
             lineage: head.lineage,
             backup: head.backup,
             time_ms: head.time_ms,
             files: segments.iter().map(PlanSegment::file).collect(),
+            log_end: (!segments.is_empty()).then_some(head.end),
             ..Manifest::empty()
         };
         Self::of_manifest(home, manifest).with_segments(segments)

@@ -15,7 +15,7 @@ use crate::audit::fixture::{self, Wrong};
 use crate::catalog::RootRecord;
 use crate::error::ErrorKind;
 use crate::options::Settings;
-use crate::types::{CheckpointSeq, Lineage, TableId};
+use crate::types::{CheckpointSeq, Lineage, Lsn, TableId};
 
 const HOME: &str = "home";
 const COPY: &str = "copy";
@@ -55,6 +55,7 @@ fn home(vfs: &MemVfs, size_a: usize) -> Plan {
         root: vec![9; 40],
         checkpoints: Vec::new(),
         catalog_size: Some(8192),
+        log_end: Lsn::default(),
     };
     Plan::new(Path::new(HOME), head, tables(size_a), &[], &[]).unwrap()
 }
@@ -160,6 +161,7 @@ fn targeted_lists_only_the_named() {
         root: Vec::new(),
         checkpoints: Vec::new(),
         catalog_size: Some(8192),
+        log_end: Lsn::default(),
     };
     let full = home(&vfs, 4096);
     let plan = Plan::new(Path::new(HOME), head(&full), tables(4096), &[], &["b".into(), "empty".into()]).unwrap();
@@ -230,6 +232,7 @@ fn every_changed_byte_and_every_cut_of_a_stream_is_seen() {
         root: vec![1; 10],
         checkpoints: Vec::new(),
         catalog_size: Some(60),
+        log_end: Lsn::default(),
     };
     let table = PlanTable { name: "t".into(), id: TableId(1), size: Some(70) };
     let bytes = stream(&vfs, &Plan::new(Path::new(HOME), head, vec![table], &[], &[]).unwrap());
@@ -326,6 +329,7 @@ fn files_of_many_tables_stay_in_order() {
         root: Vec::new(),
         checkpoints: Vec::new(),
         catalog_size: Some(4096),
+        log_end: Lsn::default(),
     };
     let plan = Plan::new(Path::new(HOME), head, tables, &[], &[]).unwrap();
     copy(&vfs, &plan).unwrap();
@@ -360,7 +364,7 @@ fn the_manifest_comes_last_and_everything_is_synced_before() {
     sync_dir    copy
     create      copy/Strandline.manifest.copy
     set_len     copy/Strandline.manifest.copy 0
-    write       copy/Strandline.manifest.copy 0+206
+    write       copy/Strandline.manifest.copy 0+207
     sync_all    copy/Strandline.manifest.copy
     rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
     sync_dir    copy
@@ -380,6 +384,7 @@ fn real_home() -> (fixture::Home, Plan) {
         root: root.encode(0),
         checkpoints: vec![home.older.seq],
         catalog_size: Some(home.record.catalog_bytes),
+        log_end: Lsn::default(),
     };
     let tables = vec![
         PlanTable { name: "t".into(), id: TableId(1), size: home.entry.space.as_ref().map(|s| s.size) },

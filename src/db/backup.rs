@@ -18,7 +18,7 @@ use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::options::Contract;
-use crate::types::{CheckpointSeq, Origin};
+use crate::types::{CheckpointSeq, Lsn, Origin};
 
 /// What a backup copies.
 ///
@@ -177,6 +177,7 @@ impl<'db> Backup<'db> {
             root: root.encode(0),
             checkpoints: older.iter().map(|c| c.record.seq).filter(|seq| retained.contains(seq)).collect(),
             catalog_size: self.record.lists.map(|_| self.record.catalog_bytes),
+            log_end: Lsn::default(),
         };
         // A file with nothing but its header need not exist, neither here nor in the copy.
         let empty = data_start(self.core.ctx.settings.unit);

@@ -1,6 +1,7 @@
 //! The bytes of a manifest.
 //!
-//! Body, in order: kind, rolled, sealed, lineage, sequence, backup, time, root record, checkpoints, tables, files, removed names. Counts and
+//! Body, in order: kind, rolled, sealed, lineage, sequence, backup, time, root record, checkpoints, tables, files, end of the log, removed
+//! names. Counts and
 //! lengths are variable-length integers; a count is believed only as far as the bytes left could hold so many entries.
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{CheckpointSeq, Extent, Lineage, Origin, TableId};
+use crate::types::{CheckpointSeq, Extent, Lineage, Lsn, Origin, TableId};
 
 /// The newest format version this engine reads and the one it writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -41,8 +42,9 @@ fn encode_body(m: &Manifest) -> Vec<u8> {
             out.put_u64(base.lineage.0);
             out.put_u64(base.sequence.to_raw());
         }
-        CopyKind::Log { first, next } => {
+        CopyKind::Log { previous, first, next } => {
             out.put_u8(3);
+            put_lsn(previous, &mut out);
             out.put_u32(first);
             out.put_u32(next);
         }
@@ -71,11 +73,24 @@ fn encode_body(m: &Manifest) -> Vec<u8> {
     for f in &m.files {
         encode_file(f, m.sealed, &mut out);
     }
+    out.put_u8(u8::from(m.log_end.is_some()));
+    if let Some(end) = m.log_end {
+        put_lsn(end, &mut out);
+    }
     out.put_varint(m.removed.len() as u64);
     for name in &m.removed {
         out.put_bytes(name.as_bytes());
     }
     out
+}
+
+fn put_lsn(lsn: Lsn, out: &mut Vec<u8>) {
+    out.put_u32(lsn.segment);
+    out.put_u32(lsn.offset);
+}
+
+fn take_lsn(r: &mut Reader<'_>) -> Result<Lsn> {
+    Ok(Lsn { segment: r.u32()?, offset: r.u32()? })
 }
 
 fn encode_file(f: &ManifestFile, sealed: bool, out: &mut Vec<u8>) {
@@ -155,7 +170,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
         0 => CopyKind::Full,
         1 => CopyKind::Targeted,
         2 => CopyKind::Increment(Origin { lineage: Lineage(r.u64()?), sequence: CheckpointSeq::from_raw(r.u64()?) }),
-        3 => CopyKind::Log { first: r.u32()?, next: r.u32()? },
+        3 => CopyKind::Log { previous: take_lsn(r)?, first: r.u32()?, next: r.u32()? },
         other => return Err(Error::corrupt(format!("{other} is no kind of copy"))),
     };
     let rolled = match r.u8()? {
@@ -176,6 +191,11 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
     let checkpoints = many(r, 8, |r| r.u64().map(CheckpointSeq::from_raw))?;
     let tables = many(r, 2, decode_table)?;
     let files = many(r, 5, |r| decode_file(r, sealed))?;
+    let log_end = match r.u8()? {
+        0 => None,
+        1 => Some(take_lsn(r)?),
+        other => return Err(Error::corrupt(format!("{other} is no end of a log"))),
+    };
     let removed = many(r, 1, decode_name)?;
     let m = Manifest {
         kind,
@@ -189,6 +209,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
         checkpoints,
         tables,
         files,
+        log_end,
         removed,
     };
     check_meaning(&m)?;
@@ -296,27 +317,37 @@ fn check_meaning(m: &Manifest) -> Result<()> {
     check_log(m)
 }
 
-/// Segments come last, whole and without a gap, and an increment from the log is nothing but its segments.
+/// Segments come last, whole and in order, the log ends in the last of them, and an increment from the log is nothing else.
+/// Numbers may be passed over, as the log passes over them.
 fn check_log(m: &Manifest) -> Result<()> {
     let numbers: Vec<u32> = m.segments().map(|(number, _)| number).collect();
     let tail = &m.files[m.files.len() - numbers.len()..];
-    let last = tail.iter().all(|f| matches!(f.role, FileRole::Segment(_)));
-    if !last || numbers.windows(2).any(|w| w[0].checked_add(1) != Some(w[1])) {
+    let behind = tail.iter().all(|f| matches!(f.role, FileRole::Segment(_)));
+    if !behind || !numbers.windows(2).all(|w| w[0] < w[1]) {
         return Err(Error::corrupt("the segments of the log are out of order"));
     }
     if let Some(f) = tail.iter().find(|f| f.content != Content::Whole || f.size > u64::from(u32::MAX)) {
         return Err(Error::corrupt(format!("{} cannot be a segment of the log", f.name)));
     }
-    let CopyKind::Log { first, next } = m.kind else { return Ok(()) };
+    let last = m.segments().next_back();
+    if m.log_end.map(|end| end.segment) != last.map(|(number, _)| number)
+        || m.log_end.zip(last).is_some_and(|(end, (_, f))| end.offset == 0 || u64::from(end.offset) > f.size)
+    {
+        return Err(Error::corrupt("the log does not end in its last segment"));
+    }
+    let CopyKind::Log { first, next, .. } = m.kind else { return Ok(()) };
     let nothing_else = tail.len() == m.files.len()
         && m.tables.is_empty()
         && m.checkpoints.is_empty()
         && m.removed.is_empty()
         && m.root.is_empty()
         && m.sequence == CheckpointSeq::ZERO;
-    let span = next.checked_sub(first).map(|n| n as usize);
-    if !nothing_else || span != Some(numbers.len()) || numbers.first().is_some_and(|n| *n != first) {
-        return Err(Error::corrupt("an increment from the log lists something else than its segments"));
+    let spans = match (numbers.first(), numbers.last()) {
+        (Some(a), Some(z)) => *a == first && z.checked_add(1) == Some(next),
+        _ => first == next,
+    };
+    if nothing_else && spans {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::corrupt("an increment from the log lists something else than its segments"))
 }

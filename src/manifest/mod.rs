@@ -63,6 +63,8 @@ pub enum CopyKind {
     /// Segments of the log, from `first` up to but not including `next`: not a copy by itself, but what rolls a copy forward
     /// whose log they continue.
     Log {
+        /// Where the records end that those of the first segment follow; offset 0 when that is not known.
+        previous: Lsn,
         /// The first segment.
         first: u32,
         /// The segment after the last; equal to `first` when there was nothing to carry.
@@ -85,8 +87,8 @@ impl fmt::Display for CopyKind {
             Self::Full => f.write_str("full"),
             Self::Targeted => f.write_str("targeted"),
             Self::Increment(base) => write!(f, "increment since {base}"),
-            Self::Log { first, next } if first == next => f.write_str("increment from the log, nothing"),
-            Self::Log { first, next } => write!(f, "increment from the log, segments {first} to {}", next - 1),
+            Self::Log { first, next, .. } if first == next => f.write_str("increment from the log, nothing"),
+            Self::Log { first, next, .. } => write!(f, "increment from the log, segments {first} to {}", next - 1),
         }
     }
 }
@@ -190,6 +192,8 @@ pub struct Manifest {
     pub tables: Vec<ManifestTable>,
     /// The files of the copy, the catalog's first; segments of the log last, in their order.
     pub files: Vec<ManifestFile>,
+    /// Where the last record ends that the segments hold; `None` when none are listed.
+    pub log_end: Option<Lsn>,
     /// Files that an earlier state of the copy may have and this one has not.
     pub removed: Vec<String>,
 }
@@ -210,6 +214,7 @@ impl Manifest {
             checkpoints: Vec::new(),
             tables: Vec::new(),
             files: Vec::new(),
+            log_end: None,
             removed: Vec::new(),
         }
     }
@@ -232,13 +237,6 @@ impl Manifest {
             FileRole::Segment(number) => Some((number, f)),
             _ => None,
         })
-    }
-
-    /// Where the last segment that it lists ends.
-    #[must_use]
-    pub fn log_end(&self) -> Option<Lsn> {
-        let (segment, file) = self.segments().next_back()?;
-        Some(Lsn { segment, offset: u32::try_from(file.size).unwrap_or(u32::MAX) })
     }
 
     /// The table called `name`.
@@ -527,6 +525,9 @@ impl fmt::Display for Manifest {
                 Content::Unchanged => writeln!(f, " unchanged")?,
                 Content::Ranges(ranges) => writeln!(f, " ranges {} bytes {}", ranges.len(), file.stored())?,
             }
+        }
+        if let Some(end) = self.log_end {
+            writeln!(f, "log ends at {end}")?;
         }
         for name in &self.removed {
             writeln!(f, "removed {name}")?;

@@ -1,8 +1,8 @@
 //! What a copy comes to together with the increments from the log that lie beside it.
 //!
-//! The segments of a copy begin with that of its checkpoint's position and go on without a gap. An increment from the log
-//! fits when it is of the same history and its first segment is at most the one after the copy's last; what the copy has
-//! already must agree. Increments of blocks and increments from the log are not mixed on one copy, except for the catch-up
+//! The segments of a copy begin with that of its checkpoint's position. An increment from the log fits when it is of the
+//! same history and its first segment is at most the one after the copy's last, or says that it continues that one; what
+//! the copy has already must agree. Increments of blocks and increments from the log are not mixed on one copy, except for the catch-up
 //! of the very backup that the copy is.
 //!
 //! - **K6** A segment that does not continue the log of the copy, in whichever way, is refused by name before anything is
@@ -15,7 +15,7 @@ use strandline_vfs::Vfs;
 use super::{CopyKind, MANIFEST_FILE, Manifest, Rolled, is_log_manifest};
 use crate::catalog::RootRecord;
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::LogPosition;
+use crate::types::{LogPosition, Lsn};
 
 /// The log of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,8 @@ impl Manifest {
             };
         };
         let (first, last) = (self.segments().next(), self.segments().next_back());
-        let begins = first.map_or(position.lsn.offset == 0, |(number, _)| number == position.lsn.segment);
+        let Lsn { segment, offset } = position.lsn;
+        let begins = first.map_or(offset == 0, |(n, _)| n == segment || (offset == 0 && n > segment));
         if !begins {
             return Err(Error::corrupt(format!("the log of the copy does not begin with segment {}", position.lsn)));
         }
@@ -67,7 +68,7 @@ impl Manifest {
     /// `WrongBase` when the increment does not continue the copy's log; `InvalidArgument` when the copy was rolled forward by
     /// blocks.
     pub fn extended(&self, by: &Self) -> Result<Self> {
-        let CopyKind::Log { first, next } = by.kind else {
+        let CopyKind::Log { previous, first, next } = by.kind else {
             return Err(wrong(format!("what shall continue the log is none: {}", by.kind)));
         };
         if self.kind != CopyKind::Full {
@@ -80,7 +81,7 @@ impl Manifest {
             let what = format!("the log is of lineage {}, the copy of {}", by.lineage, log.position.lineage);
             return Err(wrong(what));
         }
-        if first > log.next {
+        if first > log.next && self.log_end.is_none_or(|end| end != previous) {
             let what = format!("the copy ends before segment {}, the increment begins with {first}", log.next);
             return Err(wrong(what));
         }
@@ -98,6 +99,8 @@ impl Manifest {
             out.rolled = Some(Rolled::Log);
         }
         out.files.extend(by.segments().filter(|(number, _)| *number >= log.next).map(|(_, file)| file.clone()));
+        out.log_end = by.log_end;
+        out.removed.retain(|name| by.files.iter().all(|f| f.name != *name));
         out.sealed &= by.sealed;
         Ok(out)
     }

@@ -47,6 +47,7 @@ fn example(sealed: bool) -> Manifest {
                 pieces: Vec::new(),
             },
         ],
+        log_end: None,
         removed: vec!["table-00000002.sl".into()],
     }
 }
@@ -65,17 +66,19 @@ fn logged(sealed: bool) -> Manifest {
     root.newest.log = Some(LogPosition { lineage: m.lineage, lsn: Lsn { segment: 4, offset: 512 } });
     m.root = root.encode(0);
     m.files.extend([segment(4, sealed), segment(5, sealed)]);
+    m.log_end = Some(Lsn { segment: 5, offset: 8000 });
     m
 }
 
 fn log_increment(first: u32, next: u32, sealed: bool) -> Manifest {
     Manifest {
-        kind: CopyKind::Log { first, next },
+        kind: CopyKind::Log { previous: Lsn::default(), first, next },
         sealed,
         lineage: example(true).lineage,
         backup: 43,
         time_ms: 2_000,
         files: (first..next).map(|n| segment(n, sealed)).collect(),
+        log_end: (first < next).then_some(Lsn { segment: next - 1, offset: 7000 }),
         ..Manifest::empty()
     }
 }
@@ -243,16 +246,22 @@ fn segments_stand_in_order_and_an_increment_from_the_log_is_nothing_else() {
     m.files.swap(0, 4);
     assert!(refused(&m).contains("out of order"));
     let mut m = logged(true);
-    m.files[4] = segment(6, true);
-    assert!(refused(&m).contains("out of order"));
+    m.files[4] = segment(4, true);
+    assert!(refused(&m).contains("out of order") || refused(&m).contains("twice"));
+    for end in [None, Some((4, 8000)), Some((5, 0)), Some((5, 8193))] {
+        let log_end = end.map(|(segment, offset)| Lsn { segment, offset });
+        assert!(refused(&Manifest { log_end, ..logged(true) }).contains("does not end in its last segment"));
+    }
     m.files[4] = ManifestFile { name: "StrandlineLog.0000000006".into(), ..segment(5, true) };
     assert!(refused(&m).contains("StrandlineLog.0000000006"));
     m.files[4] = ManifestFile { size: 1 << 33, pieces: vec![0; 1 << 13], ..segment(5, true) };
     assert!(refused(&m).contains("cannot be a segment"));
-    let wrong: [fn(&mut Manifest); 8] = [
-        |m| m.kind = CopyKind::Log { first: 3, next: 5 },
-        |m| m.kind = CopyKind::Log { first: 2, next: 5 },
-        |m| m.kind = CopyKind::Log { first: 7, next: 3 },
+    let kind = |first, next| CopyKind::Log { previous: Lsn::default(), first, next };
+    for (first, next) in [(3, 5), (2, 7), (4, 7), (3, 8), (7, 3)] {
+        refused(&Manifest { kind: kind(first, next), ..log_increment(3, 7, true) });
+    }
+    refused(&Manifest { kind: kind(3, 4), ..log_increment(3, 3, true) });
+    let wrong: [fn(&mut Manifest); 5] = [
         |m| m.sequence = CheckpointSeq::major(1),
         |m| m.root = vec![1],
         |m| m.removed = vec!["table-00000002.sl".into()],
@@ -270,11 +279,12 @@ fn segments_stand_in_order_and_an_increment_from_the_log_is_nothing_else() {
 fn a_copy_goes_on_with_the_log_that_joins() {
     let base = logged(true);
     assert_eq!(base.log().unwrap().unwrap().next, 6);
-    assert_eq!(base.log_end(), Some(Lsn { segment: 5, offset: 8192 }));
+    assert_eq!(base.log_end, Some(Lsn { segment: 5, offset: 8000 }));
     for first in [1, 4, 5, 6] {
         let longer = base.extended(&log_increment(first, 9, true)).unwrap();
         assert_eq!(longer.segments().map(|(n, _)| n).collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
         assert_eq!((longer.rolled, longer.sealed), (Some(Rolled::Log), true));
+        assert_eq!(longer.log_end, Some(Lsn { segment: 8, offset: 7000 }));
         assert_eq!(Manifest::decode(&longer.encode()).unwrap(), longer);
         assert_eq!(longer.extended(&log_increment(2, 6, true)).unwrap(), longer, "it has that already");
     }
@@ -295,6 +305,14 @@ fn a_log_that_does_not_join_is_refused_by_name() {
     let (kind, text) = refused(&base, &log_increment(7, 9, true));
     assert_eq!(kind, ErrorKind::WrongBase);
     assert!(text.contains("ends before segment 6") && text.contains("begins with 7"), "{text}");
+    // A number was passed over, and the segment after it says so.
+    let mut over = log_increment(7, 9, true);
+    over.kind = CopyKind::Log { previous: Lsn { segment: 5, offset: 8000 }, first: 7, next: 9 };
+    let longer = base.extended(&over).unwrap();
+    assert_eq!(longer.segments().map(|(n, _)| n).collect::<Vec<_>>(), [4, 5, 7, 8]);
+    assert_eq!(Manifest::decode(&longer.encode()).unwrap(), longer);
+    over.kind = CopyKind::Log { previous: Lsn { segment: 5, offset: 7999 }, first: 7, next: 9 };
+    assert_eq!(refused(&base, &over).0, ErrorKind::WrongBase);
     let foreign = Manifest { lineage: Lineage(1), ..log_increment(4, 9, true) };
     assert!(refused(&base, &foreign).1.contains("lineage 0000000000000001"));
     let mut other = log_increment(4, 9, true);
@@ -316,6 +334,7 @@ fn a_log_that_does_not_join_is_refused_by_name() {
     without.root = root.encode(0);
     assert_eq!(without.log().unwrap_err().kind(), ErrorKind::Corrupt, "segments of nothing");
     without.files.truncate(3);
+    without.log_end = None;
     assert_eq!(without.log().unwrap(), None);
     assert!(refused(&without, &log_increment(4, 9, true)).1.contains("has no log"));
     let mut headless = logged(true);
