@@ -13,8 +13,8 @@
 //! | 5 | catalog |
 //! | 4 | btree |
 //! | 3 | cache |
-//! | 2 | block page txn |
-//! | 1 | limits options sync types codec error progress |
+//! | 2 | block page txn log |
+//! | 1 | limits options sync types codec error progress record |
 
 #![forbid(unsafe_code)]
 
@@ -30,11 +30,13 @@ mod db;
 mod error;
 pub mod inspect;
 pub mod limits;
+pub mod log;
 pub mod maintenance;
 pub mod manifest;
 pub mod options;
 pub mod page;
 pub mod progress;
+pub mod record;
 pub mod recovery;
 pub mod sync;
 pub mod txn;

@@ -1,0 +1,129 @@
+//! The write-ahead log: numbered segment files, appended to by many, synced by one for all.
+//!
+//! # The problem
+//! A commit that returned must survive a crash, a commit must cost one write and one sync and not one of each per
+//! participant, and after a crash the reader must tell a tail that was never acknowledged from damage to what was.
+//!
+//! # The parts
+//! - `format`: the header of a segment and the frame of a record.
+//! - `segment`: what is done to one file: made, lengthened, finished.
+//! - `state`: the accounting in memory: where the next record goes, what is written, what is durable, what was asked for.
+//! - `writer`: [`Log`]: appending, group commit, switching.
+//! - `retention`: which closed segments may go.
+//! - `chain`: which segments of a directory are a log, and in what order.
+//! - `walk`: the records of one segment, one after the other, and what follows where they break.
+//! - `scan`: [`survey`] and [`Scanner`]: what a log holds, read back after a crash or from a copy.
+//!
+//! # How it works
+//! An append takes its place in a buffer under a short lock; the order of appends is the order of the log. Whoever waits
+//! first for durability becomes the *leader*: it takes the whole buffer, writes it, syncs once, and wakes all that it
+//! covered. What is appended meanwhile forms the next round. Space is taken and filled with zeros ahead, so a round
+//! overwrites and the file system's own journal stays out of it; a full device is met there, before a record is accepted.
+//!
+//! A segment is written by the process that made it, and only forward: after a recovery a new one is begun. Its header
+//! says where the records end that it continues, so the end of every segment but the last is known exactly, and numbers
+//! may be passed over.
+//!
+//! # Torn or damaged
+//! Where the chain of records breaks, everything acknowledged may have been before it: a torn tail, which is normal. It is
+//! damage when anything says that bytes behind the break were durable once: a later segment, which is made only when the
+//! one before is finished, or a later record, which says how far the log was durable when it was written. Rot in the very
+//! last synced round cannot be told from a torn write, in this or any log.
+//!
+//! # Invariants
+//! - **L1** No gaps: every record says where the one before it ended, every segment which one it continues.
+//! - **L2** A commit of level `Sync` returns only after its bytes are synced; after a failed write or sync nothing does.
+//! - **L3** A segment goes only when nobody needs it: not the current one, none that is held, the oldest first.
+//! - **L4** Only the last segment may end torn.
+//! - **L6** Bytes once synced are never written again: synced rounds are padded to the unit, and the next begins there.
+
+mod chain;
+mod format;
+mod retention;
+mod scan;
+mod segment;
+mod state;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use strandline_vfs::Vfs;
+
+use crate::types::{Lineage, Lsn};
+
+pub use format::{
+    FORMAT_VERSION, Frame, PAYLOAD_MAX, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, Seed, SegmentHeader, segment_name,
+    segment_number,
+};
+pub use retention::Hold;
+pub use scan::{LogEnd, ScanOptions, Scanner, Torn, seal_tail, survey};
+pub use writer::{Log, Reservation};
+
+/// How a log is begun.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// The file system.
+    pub vfs: Arc<dyn Vfs>,
+    /// The directory of the segments; it exists.
+    pub dir: PathBuf,
+    /// The history that the segments belong to.
+    pub lineage: Lineage,
+    /// Allocation unit in bytes, as in the settings.
+    pub unit: u32,
+    /// A segment is closed before it gets larger than this, in bytes.
+    pub segment_bytes: u64,
+    /// Number of the first segment to be made: above all that ever existed.
+    pub next: u32,
+    /// Where the records end that the first one follows, as [`survey`] found it; offset 0 when it follows none.
+    pub previous: Lsn,
+    /// Older segments that exist, ascending.
+    pub kept: Vec<SegmentInfo>,
+}
+
+/// A segment that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its number.
+    pub number: u32,
+    /// Its file.
+    pub path: PathBuf,
+    /// Length of the file in bytes; of the current segment the space that it has taken.
+    pub bytes: u64,
+}
+
+/// What a commit waits for: everything up to its own record that was to be written or synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    written: Lsn,
+    synced: Lsn,
+    end: Lsn,
+}
+
+impl Ticket {
+    /// Where the record ends; for [`Log::pending`] where the log ended.
+    #[must_use]
+    pub const fn end(&self) -> Lsn {
+        self.end
+    }
+}
+
+/// What a log has done since it was begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records appended.
+    pub records: u64,
+    /// Bytes of their frames and payloads.
+    pub bytes: u64,
+    /// Bytes written to files, headers and padding included, zeros to take space not.
+    pub written: u64,
+    /// Bytes of space taken ahead.
+    pub taken: u64,
+    /// Syncs of files, not of directories.
+    pub syncs: u64,
+    /// Segments made.
+    pub segments: u64,
+}

@@ -1,0 +1,260 @@
+//! What a log holds: [`survey`] reads all of it once and judges it, [`Scanner`] hands out its records.
+//!
+//! Nothing is changed. A survey comes first, so that a log that must be refused is refused before anything is done.
+//!
+//! - L5: a scan of the same files gives the same records, however often.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use strandline_vfs::{OpenOptions, Vfs};
+
+use crate::error::{Error, Result};
+use crate::types::{LogPosition, Lsn};
+
+use super::SegmentInfo;
+use super::chain::{self, Part, REMEDY};
+use super::format::{SegmentHeader, round_up};
+use super::walk::{Behind, Break, Reading, Step, Walk};
+
+/// Bytes that are written again at once.
+const SEAL_PIECE: usize = 64 << 10;
+
+/// Which log to read, and how.
+#[derive(Clone, Debug)]
+pub struct ScanOptions {
+    /// The file system.
+    pub vfs: Arc<dyn Vfs>,
+    /// The directory of the segments. If there is none, there are no segments.
+    pub dir: PathBuf,
+    /// Allocation unit in bytes, as in the settings.
+    pub unit: u32,
+    /// Where to begin.
+    pub from: LogPosition,
+    /// No segment above this number counts.
+    pub last: Option<u32>,
+    /// Damage ends the log and is no error.
+    pub salvage: bool,
+}
+
+/// What a survey found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEnd {
+    /// Where the last record ends; where the survey began when there is none.
+    pub end: Lsn,
+    /// Records from there on.
+    pub records: u64,
+    /// Bytes of their payloads.
+    pub bytes: u64,
+    /// Why the log ends here, when something follows that was never acknowledged or, with salvage, is damaged.
+    pub torn: Option<Torn>,
+    /// The highest number of a segment in the directory, whole or not; those above `last` count too.
+    pub highest: u32,
+    /// Records up to here are known to have been durable.
+    pub synced: Lsn,
+    /// The number for the next segment to be made: above all that hold records.
+    pub next: u32,
+    /// What that segment continues: `end`, or where the records before the survey's beginning end.
+    pub previous: Lsn,
+    /// Segments below `next` that exist, those before the survey's beginning too, ascending.
+    pub segments: Vec<SegmentInfo>,
+    /// Names of segments above `last`.
+    pub surplus: Vec<String>,
+    parts: Vec<Part>,
+}
+
+/// Why a log ends before its bytes do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Torn {
+    /// Where.
+    pub lsn: Lsn,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// Reads the log once, from beginning to end.
+///
+/// # Errors
+/// `Corrupt` with file and offset for damage to what was durable, a missing segment, a file in the wrong place;
+/// `WrongBase` for a segment of another history; `Unsupported` for a newer format; `Io`.
+pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
+    let mut all = chain::list(&*o.vfs, &o.dir)?;
+    let highest = all.last().map_or(0, |s| s.number);
+    let counted = all.partition_point(|s| o.last.is_none_or(|last| s.number <= last));
+    let surplus = all.split_off(counted).iter().map(|s| super::segment_name(s.number)).collect();
+    let needed = all.partition_point(|s| s.number < o.from.lsn.segment);
+    let found = all[needed..].iter().map(|s| chain::look(o, s.clone())).collect::<Result<Vec<_>>>()?;
+    let mut end = LogEnd {
+        end: o.from.lsn,
+        records: 0,
+        bytes: 0,
+        torn: None,
+        highest,
+        synced: o.from.lsn,
+        next: o.from.lsn.segment,
+        previous: o.from.lsn,
+        segments: Vec::new(),
+        surplus,
+        parts: chain::chain(o, &found)?,
+    };
+    let empty = end.read(o)?;
+    let used = found.iter().filter(|f| f.header.is_ok()).map(|f| f.info.number);
+    let used = used.filter(|n| empty.is_none_or(|e| e.number != *n)).max();
+    end.next = used.map_or(end.next, |n| end.next.max(n.saturating_add(1)));
+    if o.salvage && end.torn.is_some() {
+        end.next = all.last().map_or(end.next, |s| end.next.max(s.number.saturating_add(1)));
+    }
+    end.previous = match (end.end.offset, empty) {
+        (0, Some(header)) => header.previous,
+        (0, None) => chain::end_before(o, &all[..needed]),
+        _ => end.end,
+    };
+    end.segments = all.into_iter().filter(|s| s.number < end.next).collect();
+    Ok(end)
+}
+
+impl LogEnd {
+    /// Walks through all parts. Gives the header of a last segment without any record: such a segment does not count, and
+    /// is made anew.
+    fn read(&mut self, o: &ScanOptions) -> Result<Option<SegmentHeader>> {
+        let parts = std::mem::take(&mut self.parts);
+        for part in &parts {
+            let mut walk = part.walk(o)?;
+            let broken = loop {
+                match walk.step() {
+                    Step::Record { at, header } => {
+                        self.records += 1;
+                        self.bytes += u64::from(header.length);
+                        debug_assert!(at >= part.start);
+                        self.durable(part, u64::from(header.synced));
+                    }
+                    Step::End(end) => break end,
+                }
+            };
+            self.durable(part, part.start);
+            let damage = judge(&mut walk, part, &broken);
+            let torn = damage.as_ref().err().cloned().or(broken.what.clone());
+            if damage.is_err() && !o.salvage {
+                let what = torn.unwrap_or_default();
+                let error = Error::corrupt(format!("the log is damaged: {what}"));
+                return Err(error.at(&part.path, Some(broken.at)).remedy(REMEDY));
+            }
+            let empty = walk.tail == u64::from(o.unit) && part.limit.is_none();
+            if empty && torn.is_none() && damage == Ok(Behind::Nothing) {
+                return Ok(Some(part.header));
+            }
+            self.end = Lsn { segment: part.header.number, offset: walk.tail as u32 };
+            self.parts.push(Part { limit: Some(walk.tail), ..part.clone() });
+            let unseen = (damage == Ok(Behind::Records)).then(|| "records before others are missing".to_owned());
+            if let Some(what) = torn.or(unseen) {
+                self.torn = Some(Torn { lsn: Lsn { segment: part.header.number, offset: broken.at as u32 }, what });
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    fn durable(&mut self, part: &Part, offset: u64) {
+        self.synced = self.synced.max(Lsn { segment: part.header.number, offset: offset as u32 });
+    }
+}
+
+/// Whether the end of a segment's records is what a crash may leave; if not, why.
+fn judge(walk: &mut Walk, part: &Part, broken: &Break) -> std::result::Result<Behind, String> {
+    let what = || broken.what.clone().unwrap_or_else(|| "records are missing".to_owned());
+    if let Some(limit) = part.limit {
+        // The position that a scan begins at may lie at the very end.
+        return if walk.tail == limit.max(part.start) {
+            Ok(Behind::Nothing)
+        } else {
+            Err(format!("{}, and a later segment says that there are records up to byte {limit}", what()))
+        };
+    }
+    match walk.behind() {
+        Behind::Durable(at) => Err(format!("{}, and the record at byte {at} was written after it was durable", what())),
+        other => Ok(other),
+    }
+}
+
+impl Part {
+    fn walk(&self, o: &ScanOptions) -> Result<Walk> {
+        let reading = Reading::open(&*o.vfs, &self.path)?;
+        Ok(Walk::new(reading, self.header.seed(), o.unit, self.start, self.limit))
+    }
+}
+
+/// Hands out the records that a survey found.
+#[derive(Debug)]
+pub struct Scanner {
+    options: ScanOptions,
+    parts: Vec<Part>,
+    next: usize,
+    walk: Option<Walk>,
+}
+
+impl Scanner {
+    /// From the beginning of the survey up to its end. No file is touched yet.
+    #[must_use]
+    pub fn new(o: &ScanOptions, end: &LogEnd) -> Self {
+        Self { options: o.clone(), parts: end.parts.clone(), next: 0, walk: None }
+    }
+
+    /// The next record: where it begins, and its payload; `None` after the last.
+    ///
+    /// # Errors
+    /// `Corrupt` when the log is not what the survey has seen; `Io`.
+    pub fn next_record(&mut self) -> Result<Option<(Lsn, &[u8])>> {
+        loop {
+            let Some(part) = self.parts.get(self.next) else { return Ok(None) };
+            if self.walk.is_none() {
+                self.walk = Some(part.walk(&self.options)?);
+            }
+            let Some(walk) = self.walk.as_mut() else { return Ok(None) };
+            match walk.step() {
+                Step::Record { at, header } => {
+                    let (lsn, path) = (Lsn { segment: part.header.number, offset: at as u32 }, &part.path);
+                    // The borrow checker cannot see that this arm leaves the loop.
+                    let walk = self.walk.as_mut().ok_or_else(|| Error::corrupt("no segment is being read"))?;
+                    let payload = walk.payload(at, &header).map_err(|e| Error::io(e, "read", path))?;
+                    return Ok(Some((lsn, payload)));
+                }
+                Step::End(end) => {
+                    if Some(walk.tail) < part.limit.map(|limit| limit.max(part.start)) {
+                        let what = end.what.unwrap_or_else(|| "records are missing".to_owned());
+                        return Err(Error::corrupt(format!("the log has changed while it was read: {what}"))
+                            .at(&part.path, Some(end.at))
+                            .remedy(REMEDY));
+                    }
+                    self.walk = None;
+                    self.next += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Makes durable what a survey has read of the last segment, and cuts the file there: for a log whose segments are kept
+/// after a recovery. A process that died may have written what no sync has covered since; what was read from the system's
+/// cache is therefore written once more.
+///
+/// # Errors
+/// `Io`.
+pub fn seal_tail(o: &ScanOptions, end: &LogEnd) -> Result<()> {
+    let Some(part) = end.parts.iter().find(|p| p.header.number == end.end.segment) else { return Ok(()) };
+    let path = &part.path;
+    let file = o.vfs.open(path, OpenOptions::write()).map_err(|e| Error::io(e, "open", path))?;
+    let to = u64::from(end.end.offset);
+    // Units with bytes known to be durable are left alone (L6). Of a segment without any, the header is in doubt too.
+    let durable = end.synced.segment == end.end.segment && end.synced.offset > o.unit;
+    let mut at = if durable { round_up(u64::from(end.synced.offset), o.unit) } else { 0 };
+    let mut piece = vec![0; SEAL_PIECE];
+    while at < to {
+        let n = piece.len().min((to - at) as usize);
+        file.read_exact_at(&mut piece[..n], at).map_err(|e| Error::io(e, "read", path))?;
+        file.write_all_at(&piece[..n], at).map_err(|e| Error::io(e, "write", path))?;
+        at += n as u64;
+    }
+    file.set_len(to).map_err(|e| Error::io(e, "cut", path))?;
+    file.sync_all().map_err(|e| Error::io(e, "sync", path))?;
+    o.vfs.sync_dir(&o.dir).map_err(|e| Error::io(e, "sync the directory", &o.dir))
+}

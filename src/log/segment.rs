@@ -1,0 +1,128 @@
+//! What is done to the file of a segment: made, lengthened, finished. No lock is held here.
+//!
+//! Space is reserved and then filled with zeros: a write into reserved space that was never written makes the file system
+//! note in its own journal that the space holds data now, so its sync costs about half as much again as that of an
+//! overwrite. Large records are not worth it: they would be written twice.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use strandline_vfs::{File, OpenOptions, Vfs};
+
+use crate::error::{Error, ErrorKind, Result};
+
+use super::format::{Frame, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, segment_name};
+
+/// Zeros are written in pieces of this many bytes.
+const ZEROS: &[u8] = &[0; 64 << 10];
+
+/// Why a segment was not made.
+pub(super) enum Failure {
+    /// Nothing of it can count: it may be tried again.
+    Harmless(Error),
+    /// A sync failed: what is on disk is unknown (V5).
+    Unknown(Error),
+}
+
+/// Space to be taken in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Space {
+    /// First byte.
+    pub from: u64,
+    /// First byte after it: what is wanted, and what will do when the device is nearly full.
+    pub want: u64,
+    /// See `want`.
+    pub need: u64,
+    /// Fill it with zeros.
+    pub fill: bool,
+}
+
+/// Makes a segment: the file with its space and header, durable with its name. A file that an earlier attempt has left is
+/// used again, before or after a crash. Returns the file and where its space ends.
+pub(super) fn make(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    header: &SegmentHeader,
+    space: Space,
+) -> std::result::Result<(Arc<dyn File>, u64), Failure> {
+    let path = dir.join(segment_name(header.number));
+    let file = vfs.open(&path, OpenOptions::create()).map_err(|e| Failure::Harmless(Error::io(e, "create", &path)))?;
+    clear(&*file, &path).map_err(Failure::Harmless)?;
+    let prepared = prepare(&*file, &path, header, space);
+    let end = prepared.map_err(|e| {
+        // Only to give the space back at once: without a whole header the file means nothing.
+        let _ = vfs.remove_file(&path);
+        Failure::Harmless(e)
+    })?;
+    file.sync_all().map_err(|e| Failure::Unknown(Error::io(e, "sync", &path)))?;
+    vfs.sync_dir(dir).map_err(|e| Failure::Unknown(Error::io(e, "sync the directory", dir)))?;
+    Ok((file, end))
+}
+
+/// Empties a file that stands in the place of a new segment. One with a record in it is not ours to empty.
+fn clear(file: &dyn File, path: &Path) -> Result<()> {
+    if file.is_empty().map_err(|e| Error::io(e, "look at the length of", path))? {
+        return Ok(());
+    }
+    // What cannot be read is the wreck of an attempt, too.
+    if holds_record(file).unwrap_or(false) {
+        return Err(Error::new(ErrorKind::Exists, "a log segment of this number exists, and it holds records")
+            .at(path, None)
+            .remedy("move the file away"));
+    }
+    file.set_len(0).map_err(|e| Error::io(e, "cut", path))
+}
+
+fn holds_record(file: &dyn File) -> io::Result<bool> {
+    let mut bytes = [0; SEGMENT_HEADER];
+    if file.len()? < SEGMENT_HEADER as u64 {
+        return Ok(false);
+    }
+    file.read_exact_at(&mut bytes, 0)?;
+    let Ok(header) = SegmentHeader::decode(&bytes) else { return Ok(false) };
+    let mut frame = [0; RECORD_HEADER];
+    if file.len()? < u64::from(header.unit) + RECORD_HEADER as u64 {
+        return Ok(false);
+    }
+    file.read_exact_at(&mut frame, u64::from(header.unit))?;
+    Ok(matches!(RecordHeader::decode(&frame, &header.seed(), header.unit), Frame::Record(_)))
+}
+
+fn prepare(file: &dyn File, path: &Path, header: &SegmentHeader, space: Space) -> Result<u64> {
+    let end = lengthen(file, path, space)?;
+    file.write_all_at(&header.encode(), 0).map_err(|e| Error::io(e, "write", path))?;
+    Ok(end)
+}
+
+/// Takes space in the file, at least what is needed; returns where it ends. After an error nothing that counts has changed.
+pub(super) fn lengthen(file: &dyn File, path: &Path, space: Space) -> Result<u64> {
+    let take = |end: u64| -> io::Result<u64> {
+        file.allocate(space.from, end - space.from)?;
+        let mut at = space.from;
+        while space.fill && at < end {
+            let n = ZEROS.len().min((end - at) as usize);
+            file.write_all_at(&ZEROS[..n], at)?;
+            at += n as u64;
+        }
+        Ok(end)
+    };
+    match take(space.want) {
+        Err(e) if e.kind() == io::ErrorKind::StorageFull && space.need < space.want => take(space.need),
+        other => other,
+    }
+    .map_err(|e| Error::io(e, "take space for the log in", path))
+}
+
+/// Writes the last bytes of a segment at `at`, cuts the file behind them when `cut`, and makes all of it durable. Returns
+/// the length of the file when it was cut.
+pub(super) fn finish(file: &dyn File, path: &Path, bytes: &[u8], at: u64, cut: bool) -> Result<Option<u64>> {
+    let end = at + bytes.len() as u64;
+    if !bytes.is_empty() {
+        file.write_all_at(bytes, at).map_err(|e| Error::io(e, "write", path))?;
+    }
+    // A system that refuses to cut costs space and nothing else: zeros at the end are no damage.
+    let cut = cut && file.set_len(end).is_ok();
+    file.sync_all().map_err(|e| Error::io(e, "sync", path))?;
+    Ok(cut.then_some(end))
+}

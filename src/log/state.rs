@@ -1,0 +1,234 @@
+//! Where the next record goes, what is written, what is durable, and what was asked for.
+//!
+//! All of it is behind the log's one mutex; no I/O happens here. Places are compared as [`Lsn`]s: the end of the last
+//! record that something is true of.
+//!
+//! Space for reservations is certain because everything else leaves it alone: with the next record beginning at `a`,
+//! `a` rounded up to the unit plus all reservations, each rounded up too, never reaches past the space that the file has.
+//! Padding a round does not change the left side, so no order of rounds and appends can use up what was promised.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use strandline_vfs::File;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::Durability;
+use crate::types::Lsn;
+
+use super::format::{RECORD_HEADER, RecordHeader, Seed, round_up};
+use super::{Counters, SegmentInfo, Ticket};
+
+/// The largest buffer that is kept for the next round, in bytes.
+const SPARE_MAX: usize = 2 << 20;
+
+/// The segment that is being written.
+pub(super) struct Current {
+    pub file: Arc<dyn File>,
+    pub path: PathBuf,
+    pub number: u32,
+    pub seed: Seed,
+    pub unit: u32,
+    /// Records that no leader has taken yet, and where in the file they begin.
+    pub buffer: Vec<u8>,
+    pub start: u64,
+    /// The first record in the buffer: its frame is sealed again when a leader takes it.
+    pub first: Option<(u64, RecordHeader)>,
+    /// Where the last record ends; the end of the header while there is none.
+    pub tail: u64,
+    /// Where the last durable record ends; 0 while there is none.
+    pub synced: u64,
+    /// The file's own space ends here.
+    pub space: u64,
+    /// It does not grow beyond this.
+    pub limit: u64,
+}
+
+/// What a leader takes.
+pub(super) struct Round {
+    pub file: Arc<dyn File>,
+    pub path: PathBuf,
+    pub bytes: Vec<u8>,
+    pub at: u64,
+    pub tail: u64,
+    pub end: Lsn,
+}
+
+/// What an append must have done before there is room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Fits,
+    /// Take space up to here.
+    Lengthen(u64),
+    /// Another segment.
+    Switch,
+}
+
+pub(super) struct State {
+    pub current: Option<Current>,
+    /// Number of the next segment to be made.
+    pub next: u32,
+    /// Where the last record before the current segment ends.
+    pub previous: Lsn,
+    /// What is handed to the system, what is durable, and what of each was ever asked for.
+    pub written: Lsn,
+    pub synced: Lsn,
+    pub want_written: Lsn,
+    pub want_synced: Lsn,
+    /// Bytes promised to reservations, in whole units.
+    pub reserved: u64,
+    /// One thread has the turn to do I/O.
+    pub busy: bool,
+    /// That thread changes segments: appends wait.
+    pub shut: bool,
+    pub failure: Option<String>,
+    pub closed: bool,
+    pub spare: Vec<u8>,
+    pub count: Counters,
+    /// Closed segments, ascending.
+    pub segments: Vec<SegmentInfo>,
+    /// Who keeps which segments, by a number of its own.
+    pub holds: BTreeMap<u64, u32>,
+    pub next_hold: u64,
+}
+
+impl Current {
+    /// Where a record would begin.
+    fn place(&self) -> u64 {
+        let at = self.start + self.buffer.len() as u64;
+        let next = round_up(at, self.unit);
+        if next - at < RECORD_HEADER as u64 { next } else { at }
+    }
+
+    /// Whether there is room for `bytes` in one piece besides what is reserved.
+    pub fn room(&mut self, bytes: u64, reserved: u64) -> Room {
+        let end = round_up(self.place() + bytes, self.unit) + reserved;
+        if self.is_empty() {
+            // A record larger than a segment gets one of its own.
+            self.limit = self.limit.max(end);
+        }
+        match end {
+            _ if end <= self.space => Room::Fits,
+            _ if end <= self.limit => Room::Lengthen(end),
+            _ => Room::Switch,
+        }
+    }
+
+    /// No record was ever appended to it.
+    pub const fn is_empty(&self) -> bool {
+        self.tail == self.unit as u64
+    }
+
+    /// The end of the last record. Before the first one, the start of a segment that nobody needs yet.
+    pub const fn end(&self) -> Lsn {
+        Lsn { segment: self.number, offset: if self.is_empty() { 0 } else { self.tail as u32 } }
+    }
+
+    fn push(&mut self, payload: &[u8], payload_crc: u32) {
+        let at = self.place();
+        self.buffer.resize((at - self.start) as usize, 0);
+        let header = RecordHeader {
+            length: payload.len() as u32,
+            synced: self.synced as u32,
+            previous: self.tail as u32,
+            payload_crc,
+        };
+        self.first.get_or_insert((at, header));
+        self.buffer.extend_from_slice(&header.encode(&self.seed, at as u32));
+        self.buffer.extend_from_slice(payload);
+        self.tail = header.end(at as u32);
+    }
+
+    /// Takes what is in the buffer; padded to the unit when it is to be synced, so that nothing is ever written beside it
+    /// (L6).
+    fn take(&mut self, pad: bool, spare: Vec<u8>) -> Round {
+        if let Some((at, mut header)) = self.first.take() {
+            // Rounds before this one may have become durable since the record was appended; this is what a reader needs to
+            // know of a break in them.
+            header.synced = self.synced as u32;
+            let within = (at - self.start) as usize;
+            self.buffer[within..within + RECORD_HEADER].copy_from_slice(&header.encode(&self.seed, at as u32));
+        }
+        let mut bytes = std::mem::replace(&mut self.buffer, spare);
+        let at = self.start;
+        let end = at + bytes.len() as u64;
+        self.start = if pad { round_up(end, self.unit) } else { end };
+        if !bytes.is_empty() {
+            bytes.resize((self.start - at) as usize, 0);
+        }
+        Round { file: Arc::clone(&self.file), path: self.path.clone(), bytes, at, tail: self.tail, end: self.end() }
+    }
+}
+
+impl State {
+    /// Where the next record goes, or after padding.
+    pub fn end(&self) -> Lsn {
+        self.current.as_ref().map_or(Lsn { segment: self.next, offset: 0 }, Current::end)
+    }
+
+    /// Errs when the log takes nothing more.
+    pub fn check(&self) -> Result<()> {
+        if let Some(failure) = &self.failure {
+            return Err(Error::new(ErrorKind::Poisoned, format!("writing the log failed earlier: {failure}"))
+                .remedy("close the database and open it again"));
+        }
+        if self.closed {
+            return Err(Error::new(ErrorKind::Closed, "the log is closed"));
+        }
+        Ok(())
+    }
+
+    pub fn covers(&self, ticket: &Ticket) -> bool {
+        self.written >= ticket.written && self.synced >= ticket.synced
+    }
+
+    /// A ticket for everything so far. A commit becomes visible after those before it, so whatever was asked for before is
+    /// waited for too.
+    pub fn ticket(&self, level: Durability) -> Ticket {
+        let end = self.end();
+        let written = if level >= Durability::Write { end } else { self.want_written };
+        let synced = if level >= Durability::Sync { end } else { self.want_synced };
+        Ticket { written, synced, end }
+    }
+
+    /// Appends a record for which there is room.
+    pub fn push(&mut self, payload: &[u8], payload_crc: u32, level: Durability) -> Ticket {
+        // Both are our own: room was made under this very lock.
+        let current = self.current.as_mut().expect("room was made for the record");
+        current.push(payload, payload_crc);
+        assert!(
+            round_up(current.tail, current.unit) + self.reserved <= current.space,
+            "L6: there is room for the record"
+        );
+        self.count.records += 1;
+        self.count.bytes += (RECORD_HEADER + payload.len()) as u64;
+        let ticket = self.ticket(level);
+        (self.want_written, self.want_synced) = (ticket.written, ticket.synced);
+        ticket
+    }
+
+    /// Takes the turn and the buffer for a round.
+    pub fn take(&mut self, pad: bool) -> Option<Round> {
+        let current = self.current.as_mut()?;
+        self.busy = true;
+        Some(current.take(pad, std::mem::take(&mut self.spare)))
+    }
+
+    /// Notes what a round has reached.
+    pub fn reached(&mut self, mut round: Round, synced: bool) {
+        self.count.written += round.bytes.len() as u64;
+        self.written = self.written.max(round.end);
+        if synced {
+            self.count.syncs += 1;
+            self.synced = self.synced.max(round.end);
+            if let Some(current) = self.current.as_mut().filter(|c| c.number == round.end.segment && !c.is_empty()) {
+                current.synced = round.tail;
+            }
+        }
+        if round.bytes.capacity() <= SPARE_MAX {
+            round.bytes.clear();
+            self.spare = round.bytes;
+        }
+    }
+}
