@@ -17,8 +17,11 @@ use strandline::{
 };
 use strandline_vfs::Vfs;
 
-use crate::model::{Bytes, Drop, Refusal};
+use crate::model::{Bytes, Drop, Level, Refusal};
 use crate::workload::Config;
+
+/// Whether the engine has a log.
+pub const LOG: bool = false;
 
 /// The name of the file that makes a directory of copied files a database.
 pub const MANIFEST: &str = "Strandline.manifest";
@@ -67,6 +70,8 @@ pub struct Home {
     pub create: bool,
     /// What its chance begins with.
     pub salt: u64,
+    /// Whether it is to have a log; `None`: as it was.
+    pub log: Option<bool>,
 }
 
 /// Opens a database, through recovery where that is needed.
@@ -129,7 +134,8 @@ impl Db {
     }
 
     /// Makes a table.
-    pub fn create_table(&self, name: &str) -> Answer<()> {
+    pub fn create_table(&self, name: &str, logged: bool) -> Answer<()> {
+        let _ = logged;
         Ok(self.0.create_table(name, TableOptions::new()).map(|_| ())?)
     }
 
@@ -153,6 +159,45 @@ impl Db {
         let mut names: Vec<String> = self.0.tables()?.into_iter().map(|t| t.name).collect();
         names.sort();
         Ok(names)
+    }
+
+    /// Whether there is a log.
+    #[must_use]
+    pub fn has_log(&self) -> bool {
+        false
+    }
+
+    /// The names of the tables that are out of the log.
+    pub fn unlogged(&self) -> Answer<BTreeSet<String>> {
+        Ok(BTreeSet::new())
+    }
+
+    /// Takes a table into the log, or out of it.
+    pub fn set_table_log(&self, name: &str, on: bool) -> Answer<()> {
+        let _ = (name, on);
+        unavailable()
+    }
+
+    /// Brings everything in the log to the system, or to the medium.
+    pub fn sync_log(&self, level: Level) -> Answer<()> {
+        let _ = level;
+        unavailable()
+    }
+
+    /// Writes a message into the log.
+    pub fn log_message(&self, text: &str) -> Answer<()> {
+        let _ = text;
+        unavailable()
+    }
+
+    /// Does what is due in the background, once.
+    pub fn drive(&self) -> Answer<()> {
+        unavailable()
+    }
+
+    /// Removes segments that no checkpoint needs.
+    pub fn remove_log(&self) -> Answer<()> {
+        unavailable()
     }
 
     /// Takes a checkpoint.
@@ -197,6 +242,16 @@ impl Db {
     /// Opens a view.
     pub fn view(&self, name: Option<&str>) -> Answer<View> {
         Ok(View(self.0.view(name.map_or(CheckpointRef::Latest, CheckpointRef::Named))?))
+    }
+
+    /// The number of the newest checkpoint, as it is stored; 0 when there is none.
+    pub fn number(&self) -> Answer<u64> {
+        Ok(self.0.checkpoints()?.last().map_or(0, |c| c.seq.to_raw()))
+    }
+
+    /// Opens a backup of the log alone.
+    pub fn log_backup(&self) -> Answer<Backup<'_>> {
+        unavailable()
     }
 
     /// Opens a backup.
@@ -275,7 +330,8 @@ impl Txn<'_> {
     }
 
     /// Commits.
-    pub fn commit(self) -> Answer<()> {
+    pub fn commit(self, level: Option<Level>) -> Answer<()> {
+        let _ = level;
         Ok(self.txn.commit().map(|_| ())?)
     }
 
@@ -388,6 +444,17 @@ impl Backup<'_> {
         Ok(self.0.stream_to(out, go_on).map(|_| ())?)
     }
 
+    /// Copies the segments that were closed since into a copy.
+    pub fn catch_up(&self, dir: &Path) -> Answer<()> {
+        let _ = dir;
+        unavailable()
+    }
+
+    /// Removes segments that were listed and that no checkpoint needs.
+    pub fn remove_log(&self) -> Answer<()> {
+        unavailable()
+    }
+
     /// Ends the backup.
     pub fn finish(self) -> Answer<()> {
         Ok(self.0.finish()?)
@@ -417,4 +484,16 @@ pub fn verify_copy(vfs: &Arc<dyn Vfs>, dir: &Path) -> Answer<Vec<String>> {
     let report = strandline::backup::verify_copy(vfs, dir, options, &mut go_on)?;
     let damage = report.findings.iter().filter(|f| f.severity == Severity::Damage);
     Ok(damage.map(ToString::to_string).collect())
+}
+
+/// Rolls a copy forward by an increment of the log.
+///
+/// # Errors
+/// Whatever the engine refuses.
+pub fn apply(vfs: &Arc<dyn Vfs>, increment: &Path, copy: &Path) -> Answer<()> {
+    Ok(strandline::backup::apply(&**vfs, increment, copy, &mut go_on).map(|_| ())?)
+}
+
+fn unavailable<T>() -> Answer<T> {
+    Err(Fault { refusal: Refusal::Other, text: "the engine has no log".to_owned() })
 }

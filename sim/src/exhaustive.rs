@@ -63,7 +63,7 @@ pub fn exhaustive(
                 let _hush = Hush::new();
                 let judge = Judge::new(Effort::exhaustive());
                 let mut walk = Walk { letters, length, config, judge, walked: 0, share: (job, jobs), turn: 0 };
-                let start = vec![Op::Create { table: 0 }];
+                let start = vec![Op::Create { table: 0, unlogged: false }];
                 walk.down(&start, State::default()).map(|()| (walk.walked, walk.judge.count))
             })
         };
@@ -144,7 +144,7 @@ impl State {
             Op::Checkpoint { drops, .. } if !drops.is_empty() => self.named.then_some(Self { named: false, ..self }),
             Op::DropTable { .. } | Op::Rename { .. } => (!self.gone).then_some(Self { gone: true, ..self }),
             Op::Put { table: 0, .. } | Op::Delete { .. } => (!self.gone).then_some(self),
-            Op::Restart => Some(Self { backup: false, ..self }),
+            Op::Restart | Op::Kill => Some(Self { backup: false, ..self }),
             _ => Some(self),
         }
     }
@@ -153,8 +153,8 @@ impl State {
 /// A put writes a value of its own wherever it stands.
 fn numbered(op: &Op, number: u32) -> Op {
     match op {
-        Op::Put { slot, table, key, size, .. } => {
-            Op::Put { slot: *slot, table: *table, key: *key, value: number, size: *size }
+        Op::Put { slot, table, key, size, level, .. } => {
+            Op::Put { slot: *slot, table: *table, key: *key, value: number, size: *size, level: *level }
         }
         other => other.clone(),
     }

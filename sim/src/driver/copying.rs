@@ -7,7 +7,7 @@ use std::sync::Arc;
 use strandline_vfs::{OpenOptions, Vfs};
 
 use super::session::{Session, Step, expect, refusal, told};
-use super::world::{Copy, Failure};
+use super::world::{Copy, Failure, Stage};
 use crate::engine::{self, Item};
 use crate::model::Refusal;
 use crate::oracle::Rule;
@@ -57,6 +57,10 @@ impl Session<'_, '_> {
             self.world.history.pin(at);
         }
         self.world.live.open_backup(name);
+        if let Some(open) = self.world.live.backup.as_mut().filter(|_| self.world.logging && name.is_none()) {
+            open.copy = self.world.history.listed();
+            open.log = Some((self.world.history.era(), self.world.history.from()));
+        }
         self.world.mark("backup");
         self.backup = Some(backup);
         Ok(())
@@ -79,6 +83,7 @@ impl Session<'_, '_> {
         let at = self.world.src.event();
         self.world.history.unpin_acked(at);
         self.world.live.end_backup();
+        self.made.clear();
         let pins = self.db.pins().map_err(|f| Failure::new(Rule::Close, f.text))?;
         let views = self.views.len();
         if pins > views {
@@ -89,18 +94,100 @@ impl Session<'_, '_> {
 
     /// Registers a copy that is about to be made.
     fn new_copy(&mut self, how: &str) -> Option<(usize, PathBuf)> {
-        let expected = self.world.live.backup.as_ref()?.copy.clone();
+        let open = self.world.live.backup.as_ref()?;
         let number = self.world.copies.len();
         let dir = self.world.shelf.join(format!("{how}-{number}"));
-        self.world.copies.push(Copy { dir: dir.clone(), expected, acked: None, sealed: how != "foreign" });
+        let first = Stage { expected: open.copy.clone(), begun: self.world.dst.event(), acked: None };
+        let (sealed, log) = (how != "foreign", open.log);
+        self.world.copies.push(Copy { dir: dir.clone(), stages: vec![first], sealed, log, unsure: false });
+        self.made.push(number);
         Some((number, dir))
     }
 
     fn copy_is_complete(&mut self, number: usize) {
         self.world.dst.mark("copied");
         let at = self.world.dst.event();
-        self.world.copies[number].acked = Some(at);
+        if let Some(stage) = self.world.copies[number].stages.last_mut() {
+            stage.acked = Some(at);
+        }
         self.world.mark("copy");
+    }
+
+    /// The newest copy that log increments may fit, among `some`.
+    fn copy_with_log(&self, some: impl Fn(usize) -> bool) -> Option<usize> {
+        let copies = self.world.copies.iter().enumerate();
+        copies.rev().find(|(n, copy)| some(*n) && copy.log.is_some() && copy.is_complete()).map(|(n, _)| n)
+    }
+
+    /// A copy is about to be rolled forward to what is committed now.
+    fn begin_stage(&mut self, number: usize) {
+        let copy = &self.world.copies[number];
+        let (Some(log), Some(first)) = (copy.log, copy.stages.first()) else { return };
+        let expected = self.world.history.rolled_forward(&first.expected, log);
+        let begun = self.world.dst.event();
+        self.world.copies[number].stages.push(Stage { expected, begun, acked: None });
+    }
+
+    /// A copy of the open backup gets the segments that were written since.
+    pub(super) fn catch_up(&mut self) -> Step {
+        let Some(number) = self.copy_with_log(|n| self.made.contains(&n)) else { return Ok(()) };
+        let Some(backup) = self.backup.take() else { return Ok(()) };
+        self.begin_stage(number);
+        let dir = self.world.copies[number].dir.clone();
+        let answer = backup.catch_up(&dir);
+        self.backup = Some(backup);
+        told(expect(Rule::FullModel, &refusal(&answer, |()| ()), &[Ok(())]), &answer)?;
+        self.copy_is_complete(number);
+        self.world.mark("catch-up");
+        self.check_copy(&dir)
+    }
+
+    /// An increment of the log is made, copied, and applied to the newest copy.
+    pub(super) fn log_increment(&mut self, by_hand: bool) -> Step {
+        let answer = self.db.log_backup();
+        let may = self.world.logging && self.world.config.keep;
+        let mut allowed = vec![if may { Ok(()) } else { Err(Refusal::Invalid) }];
+        if self.world.live.backup.is_some() {
+            allowed.push(Err(Refusal::Busy));
+            allowed.retain(|a| a.is_err());
+        }
+        told(expect(Rule::Contract, &refusal(&answer, |_| ()), &allowed), &answer)?;
+        let (Ok(backup), Some(number)) = (answer, self.copy_with_log(|_| true)) else { return Ok(()) };
+        self.increments += 1;
+        let increment = self.world.shelf.join(format!("log-{}-{}", self.world.opened(), self.increments));
+        let failed = |f: engine::Fault| Failure::new(Rule::FullModel, format!("an increment is not made: {}", f.text));
+        backup.copy_to(&increment).map_err(failed)?;
+        backup.finish().map_err(failed)?;
+        self.begin_stage(number);
+        let dir = self.world.copies[number].dir.clone();
+        let fleet: Arc<dyn Vfs> = self.world.fleet.clone();
+        let applied = if by_hand {
+            lay_over(&*fleet, &increment, &dir)
+                .map_err(|e| Failure::new(Rule::Contract, format!("files cannot be copied: {e}")))?;
+            engine::verify_copy(&fleet, &dir).map(|_| ())
+        } else {
+            engine::apply(&fleet, &increment, &dir)
+        };
+        let unsure = self.world.copies[number].unsure;
+        let mut allowed = vec![Ok(())];
+        if unsure || !self.world.history.logged_since(self.world.copies[number].log) {
+            allowed.push(Err(Refusal::WrongBase));
+        }
+        let got = refusal(&applied, |()| ());
+        told(expect(Rule::FullModel, &got, &allowed), &applied)?;
+        if got.is_err() {
+            self.world.copies[number].stages.pop();
+            self.world.copies[number].log = None;
+            self.world.mark("increment that does not fit");
+            if by_hand {
+                // Whoever put the files there must take them away.
+                self.world.copies.remove(number);
+            }
+            return Ok(());
+        }
+        self.copy_is_complete(number);
+        self.world.mark(if by_hand { "log increment, by hand" } else { "log increment" });
+        self.check_copy(&dir)
     }
 
     pub(super) fn copy_all(&mut self) -> Step {
@@ -163,6 +250,23 @@ impl Session<'_, '_> {
         self.copying = Some(Copying { dir, items, manifest, at: 0, offset: 0, copy });
         Ok(())
     }
+}
+
+/// Copies the files of one directory into another as a careful user would, the manifest last.
+fn lay_over(fs: &dyn Vfs, from: &Path, to: &Path) -> io::Result<()> {
+    let mut names: Vec<_> = fs.read_dir(from)?.into_iter().map(|entry| entry.name).collect();
+    names.sort_by_key(|name| name.to_string_lossy().starts_with(engine::MANIFEST));
+    for name in names {
+        let source = fs.open(&from.join(&name), OpenOptions::read())?;
+        let mut bytes = vec![0; source.len()? as usize];
+        source.read_exact_at(&mut bytes, 0)?;
+        fs.sync_dir(to)?;
+        let target = fs.open(&to.join(&name), OpenOptions::create())?;
+        target.set_len(0)?;
+        target.write_all_at(&bytes, 0)?;
+        target.sync_all()?;
+    }
+    fs.sync_dir(to)
 }
 
 impl Copying {

@@ -1,17 +1,50 @@
 //! Checkpoints, views, tables: the calls that change what is durable, and those that look at it.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::session::{Session, Step, expect, read_failed, refusal, same_rows, told};
 use super::world::Failure;
-use crate::model::{Drop, Refusal, Rows, TableSet, Visible};
+use crate::engine::{Answer, Db};
+use crate::model::{Checkpoints, Drop, Level, Logged, Refusal, Rows, TableSet, Visible};
 use crate::oracle::Rule;
+use crate::workload::Trouble;
 
 impl Session<'_, '_> {
     /// Begins a point of the history: from now on a crash may show `visible`.
     pub(super) fn begin_point(&mut self, visible: Visible, why: impl Into<String>) {
         let at = self.world.src.event();
-        self.world.history.begin(visible, at, why);
+        self.world.history.begin(visible, at, why, true);
+    }
+
+    /// Begins a change of the catalog alone, which stands in the log too.
+    fn begin_change(&mut self, next: &Checkpoints, names: BTreeMap<String, u32>, why: &str) {
+        let at = self.world.src.event();
+        self.world.history.begin(next.visible(), at, why, false);
+        let logged = Logged { names, unlogged: next.unlogged.clone(), ..self.world.live.logged() };
+        self.world.history.begin_entry(logged, at, why);
+    }
+
+    /// It has returned: it is durable, log or no log.
+    fn ack_change(&mut self) {
+        self.ack_point();
+        let at = self.world.src.event();
+        self.world.history.ack_log(Level::Sync, at);
+    }
+
+    /// It was refused and changed nothing.
+    fn cancel_change(&mut self) {
+        self.world.history.cancel();
+        self.world.history.cancel_entry();
+    }
+
+    /// Calls something that makes a change. On a full disk what is refused left nothing in the log.
+    fn changing(&mut self, call: impl FnOnce(&Db) -> Answer<()>) -> Answer<()> {
+        let answer = call(self.db);
+        if self.world.trouble == Some(Trouble::Full) && refusal(&answer, |()| ()) == Err(Refusal::Damage) {
+            self.world.history.cancel_entry();
+        }
+        answer
     }
 
     /// The call has returned: from now on a crash must show the point, or a later one.
@@ -88,20 +121,47 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn create_table(&mut self, name: &str) -> Step {
+    pub(super) fn create_table(&mut self, name: &str, logged: bool) -> Step {
         let known = self.world.live.tables.contains_key(name);
+        let mut next = self.world.live.checkpoints.clone();
+        let id = self.world.live.next_table();
         if !known {
-            let mut next = self.world.live.checkpoints.clone();
-            let rows = Rows::of(self.world.live.next_table());
-            next.change_catalog(|tables| drop(tables.insert(name.to_owned(), rows)));
-            self.begin_point(next.visible(), format!("create {name}"));
+            next.change_catalog(|tables| drop(tables.insert(name.to_owned(), Rows::of(id))));
+            if !logged {
+                next.unlogged.insert(id);
+            }
+            let mut names = self.world.live.tables.clone();
+            names.insert(name.to_owned(), id);
+            self.begin_change(&next, names, &format!("create {name}"));
         }
-        let answer = self.db.create_table(name);
+        let answer =
+            if known { self.db.create_table(name, logged) } else { self.changing(|db| db.create_table(name, logged)) };
         told(expect(Rule::Contract, &refusal(&answer, |()| ()), &[Ok(())]), &answer)?;
         if !known {
-            self.ack_point();
-            let rows = Rows::of(self.world.live.add_table(name));
-            self.world.live.checkpoints.change_catalog(|tables| drop(tables.insert(name.to_owned(), rows)));
+            self.ack_change();
+            self.world.live.add_table(name);
+            self.world.live.checkpoints = next;
+        }
+        Ok(())
+    }
+
+    /// Takes a table into the log or out of it.
+    pub(super) fn table_log(&mut self, name: &str, on: bool) -> Step {
+        let Some(&id) = self.world.live.tables.get(name) else { return Ok(()) };
+        let mut next = self.world.live.checkpoints.clone();
+        let changes = if on { next.unlogged.remove(&id) } else { next.unlogged.insert(id) };
+        if changes {
+            next.change_catalog(|_| ());
+            let names = self.world.live.tables.clone();
+            self.begin_change(&next, names, &format!("log {} for {name}", if on { "on" } else { "off" }));
+        }
+        let answer =
+            if changes { self.changing(|db| db.set_table_log(name, on)) } else { self.db.set_table_log(name, on) };
+        told(expect(Rule::Contract, &refusal(&answer, |()| ()), &[Ok(())]), &answer)?;
+        if changes {
+            self.ack_change();
+            self.world.live.checkpoints = next;
+            self.world.mark("table taken into the log or out of it");
         }
         Ok(())
     }
@@ -131,20 +191,24 @@ impl Session<'_, '_> {
         if let Some(id) = id.filter(|_| may_drop) {
             let mut next = live.checkpoints.clone();
             next.drop_table(id);
-            self.begin_point(next.visible(), format!("drop {name}"));
+            let mut names = live.tables.clone();
+            names.remove(name);
+            self.begin_change(&next, names, &format!("drop {name}"));
         }
-        let answer = self.db.drop_table(name, force);
+        let changes = id.is_some() && may_drop;
+        let answer =
+            if changes { self.changing(|db| db.drop_table(name, force)) } else { self.db.drop_table(name, force) };
         let got = refusal(&answer, |()| ());
         told(expect(Rule::Contract, &got, &allowed), &answer)?;
         match (id, got) {
             (Some(id), Ok(())) => {
-                self.ack_point();
+                self.ack_change();
                 self.world.live.tables.remove(name);
                 self.world.live.checkpoints.drop_table(id);
                 self.world.live.txns.forget(id);
                 self.world.live.changed.remove(&id);
             }
-            (Some(_), Err(_)) if may_drop => self.world.history.cancel(),
+            (Some(_), Err(_)) if may_drop => self.cancel_change(),
             _ => {}
         }
         Ok(())
@@ -170,19 +234,22 @@ impl Session<'_, '_> {
         if may {
             let mut next = live.checkpoints.clone();
             next.rename_table(from, to);
-            self.begin_point(next.visible(), format!("rename {from} {to}"));
+            let mut names = live.tables.clone();
+            names.remove(from);
+            names.insert(to.to_owned(), id);
+            self.begin_change(&next, names, &format!("rename {from} {to}"));
         }
-        let answer = self.db.rename_table(from, to);
+        let answer = if may { self.changing(|db| db.rename_table(from, to)) } else { self.db.rename_table(from, to) };
         let got = refusal(&answer, |()| ());
         told(expect(Rule::Contract, &got, &allowed), &answer)?;
         match (may, got) {
             (true, Ok(())) => {
-                self.ack_point();
+                self.ack_change();
                 self.world.live.tables.remove(from);
                 self.world.live.tables.insert(to.to_owned(), id);
                 self.world.live.checkpoints.rename_table(from, to);
             }
-            (true, Err(_)) => self.world.history.cancel(),
+            (true, Err(_)) => self.cancel_change(),
             _ => {}
         }
         Ok(())

@@ -19,6 +19,7 @@ use strandline_vfs::File;
 
 use super::session::{Session, Step, expect, read_failed, same_rows};
 use super::world::Failure;
+use crate::disk::SimDisk;
 use crate::engine::{Answer, Db, ReadRows};
 use crate::model::{Bytes, Refusal};
 use crate::oracle::Rule;
@@ -47,10 +48,13 @@ struct Done {
     /// One answer for each write tried.
     writes: Vec<Answer<bool>>,
     commit: Option<Answer<()>>,
+    /// The events of the disk before and after the commit.
+    events: (u64, u64),
 }
 
 struct Armed {
     db: Db,
+    disk: SimDisk,
     jobs: Vec<Job>,
     passed: u16,
     done: Vec<Done>,
@@ -75,7 +79,7 @@ impl Moments {
         let (now, later) = armed.jobs.into_iter().partition(may);
         armed.jobs = later;
         armed.passed += 1;
-        armed.done.extend(Vec::into_iter(now).map(|job| run(&armed.db, job)));
+        armed.done.extend(Vec::into_iter(now).map(|job| run(&armed.db, &armed.disk, job)));
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(armed);
     }
 
@@ -84,8 +88,8 @@ impl Moments {
     }
 }
 
-fn run(db: &Db, job: Job) -> Done {
-    let refused = |f| Done { job: job.clone(), rows: Err(f), writes: Vec::new(), commit: None };
+fn run(db: &Db, disk: &SimDisk, job: Job) -> Done {
+    let refused = |f| Done { job: job.clone(), rows: Err(f), writes: Vec::new(), commit: None, events: (0, 0) };
     let mut txn = match db.begin() {
         Ok(txn) => txn,
         Err(f) => return refused(f),
@@ -100,11 +104,12 @@ fn run(db: &Db, job: Job) -> Done {
         });
         if writes.last().is_some_and(Result::is_err) {
             txn.roll_back();
-            return Done { job, rows, writes, commit: None };
+            return Done { job, rows, writes, commit: None, events: (0, 0) };
         }
     }
-    let commit = Some(txn.commit());
-    Done { job, rows, writes, commit }
+    let called = disk.event();
+    let commit = Some(txn.commit(None));
+    Done { job, rows, writes, commit, events: (called, disk.event()) }
 }
 
 impl Session<'_, '_> {
@@ -128,7 +133,7 @@ impl Session<'_, '_> {
         if jobs.is_empty() || self.world.trouble.is_some() {
             return call(self.db);
         }
-        let armed = Armed { db: self.db.clone(), jobs, passed: 0, done: Vec::new() };
+        let armed = Armed { db: self.db.clone(), disk: self.world.src.clone(), jobs, passed: 0, done: Vec::new() };
         let moments = self.world.fleet.moments();
         *moments.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(armed);
         let answer = call(self.db);
@@ -166,7 +171,13 @@ impl Session<'_, '_> {
             }
         }
         match done.commit {
-            Some(Ok(())) => self.world.live.commit(MEANWHILE),
+            Some(Ok(())) => {
+                if let Some(logged) = self.world.live.logged_after(MEANWHILE) {
+                    self.world.history.begin_entry(logged, done.events.0, "commit in the middle of a checkpoint");
+                    self.world.history.ack_log(self.world.config.level, done.events.1);
+                }
+                self.world.live.commit(MEANWHILE);
+            }
             Some(Err(f)) if full && f.refusal == Refusal::Full => txns.roll_back(MEANWHILE),
             Some(Err(f)) => return Err(Failure::new(Rule::Contract, format!("it is refused: {}", f.text))),
             None => txns.roll_back(MEANWHILE),

@@ -3,6 +3,7 @@
 mod copying;
 mod durable;
 mod fleet;
+mod logging;
 mod meanwhile;
 mod panics;
 mod run;
@@ -13,4 +14,4 @@ pub use fleet::Fleet;
 pub use panics::{Hush, take as take_panic};
 pub use run::{Noted, Source, run};
 pub use session::Session;
-pub use world::{COPIES, Copy, Failure, HOME, Marks, World};
+pub use world::{COPIES, Copy, Failure, HOME, Marks, Stage, World};

@@ -3,12 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::panics;
-use super::session::Session;
+use super::session::{Session, expect};
 use super::world::{Failure, World};
 use crate::engine::{self, Db};
-use crate::model::{Live, Taken, Visible};
+use crate::model::{Live, State, Taken, Visible};
 use crate::oracle::{Rule, observe};
-use crate::workload::{Op, Plan};
+use crate::workload::{Op, Plan, Trouble};
 
 /// Where operations come from.
 pub trait Source {
@@ -78,18 +78,27 @@ enum End {
 
 fn sessions(world: &mut World, source: &mut dyn Source) -> Result<(), Failure> {
     let mut last = End::Again;
+    let mut killed = false;
     loop {
         let before = world.src.event();
+        let wanted = world.log_wanted;
         let home = world.next_open();
         let db = engine::open(&home)
             .map_err(|f| Failure::new(Rule::OpenOk, format!("the database does not open: {}", f.text)))?;
         world.src.mark("opened");
         let at = world.src.event();
         world.created.get_or_insert(at);
-        if last == End::Failed {
-            adopt(&db, world, before)?;
+        let logging = db.has_log();
+        if let Some(wanted) = wanted {
+            expect(Rule::Contract, &logging, &[wanted]).map_err(|f| f.at("whether there is a log"))?;
+            if world.opened() > 1 {
+                world.mark(if wanted { "log switched on" } else { "log switched off" });
+            }
         }
-        check_opened(&db, world)?;
+        if last == End::Failed {
+            adopt(&db, world, before, killed)?;
+        }
+        check_opened(&db, world, logging)?;
         last = session(&db, world, source)?;
         if last != End::Failed {
             let closed = close(db, world);
@@ -98,11 +107,15 @@ fn sessions(world: &mut World, source: &mut dyn Source) -> Result<(), Failure> {
                 other => other?,
             }
         } else {
-            // Dropping it may still take a checkpoint.
-            let visible = world.live.after_checkpoint(None, &Taken::default());
-            let at = world.src.event();
-            world.history.begin(visible, at, "dropped");
+            // Dropping it may still take a checkpoint, unless the process is dead.
+            if world.trouble != Some(Trouble::Die) {
+                let visible = world.live.after_checkpoint(None, &Taken::default());
+                let at = world.src.event();
+                world.history.begin(visible, at, "dropped", true);
+            }
             drop(db);
+            killed = world.trouble == Some(Trouble::Die);
+            world.src.mark("dead");
         }
         world.heal();
         if last == End::Over {
@@ -113,30 +126,35 @@ fn sessions(world: &mut World, source: &mut dyn Source) -> Result<(), Failure> {
 }
 
 /// After a failure of the disk the database may open in any state that a crash could leave; from now on it is this one.
-fn adopt(db: &Db, world: &mut World, before: u64) -> Result<(), Failure> {
+fn adopt(db: &Db, world: &mut World, before: u64, killed: bool) -> Result<(), Failure> {
     let shown = observe::show(db).map_err(|f| Failure::new(Rule::Read, f.text))?;
-    let allowed = world.history.allowed(before, before);
-    let shows = |p: &usize| world.history.points()[*p].fingerprint == shown.fingerprint;
+    let history = &world.history;
+    let allowed = if killed { history.after_kill(before) } else { history.allowed(before, before) };
     // The oldest that fits: a later one may be a call that failed before it wrote anything.
-    let Some(point) = allowed.points.iter().copied().find(shows) else {
-        let points: Vec<String> =
-            allowed.points.iter().map(|&p| world.history.points()[p].visible.to_string()).collect();
+    let fits = |s: &State| history.fingerprint(&allowed, *s) == shown.fingerprint;
+    let Some(state) = allowed.states.iter().copied().find(fits) else {
+        let states: Vec<String> = allowed.states.iter().map(|&s| history.visible(&allowed, s).to_string()).collect();
+        let (rule, after) = if killed { (Rule::Durable, "the process died") } else { (Rule::Honest, "a disk failed") };
         return Err(Failure::new(
-            Rule::Honest,
-            format!("after a failure of the disk it opens with {shown}, allowed: {}", points.join(" or ")),
+            rule,
+            format!("after {after} it opens with {shown}, allowed: {}", states.join(" or ")),
         ));
     };
-    let visible = Visible::clone(&world.history.points()[point].visible);
-    let at = world.src.event();
-    world.history.unpin_called(before);
-    world.history.unpin_acked(at);
-    world.history.adopt(point, at);
-    world.live = Live::resume(&visible);
+    if let State::Fallen(..) = state {
+        // Its history has forked.
+        world.copies.iter_mut().for_each(|copy| copy.log = None);
+    }
+    if killed && world.logging {
+        world.mark(if allowed.states.len() > 1 { "killed with commits at stake" } else { "killed" });
+    } else if world.logging {
+        world.mark("recovery after a failure in the same boot");
+    }
+    world.live = Live::resume(&world.history.visible(&allowed, state));
     Ok(())
 }
 
-/// What an open database shows must be what the model says, before anything else is done.
-fn check_opened(db: &Db, world: &mut World) -> Result<(), Failure> {
+/// What an open database shows must be what the model says, before anything else is done. From then on it is promised.
+fn check_opened(db: &Db, world: &mut World, logging: bool) -> Result<(), Failure> {
     let shown = observe::show(db).map_err(|f| Failure::new(Rule::Read, f.text))?;
     let visible = world.live.durable();
     if shown.fingerprint != visible.fingerprint() {
@@ -145,6 +163,9 @@ fn check_opened(db: &Db, world: &mut World) -> Result<(), Failure> {
     let visible = Visible { newest: shown.newest, ..visible };
     world.live = Live::resume(&visible);
     world.live.untouched = !db.has_checkpoint().map_err(|f| Failure::new(Rule::Read, f.text))?;
+    world.logging = logging;
+    let at = world.src.event();
+    world.history.opened(visible, logging, at);
     Ok(())
 }
 
@@ -174,7 +195,7 @@ fn close(db: Db, world: &mut World) -> Result<(), Failure> {
     let taken = Taken::default();
     let visible = world.live.after_checkpoint(None, &taken);
     let at = world.src.event();
-    world.history.begin(visible, at, "close");
+    world.history.begin(visible, at, "close", true);
     if let Err(f) = db.close() {
         let failure = Failure::new(Rule::Contract, format!("the database does not close: {}", f.text));
         return Err(Failure { refused: Some(f.refusal), ..failure });

@@ -12,7 +12,7 @@ use super::copying::Copying;
 use super::meanwhile::{Job, Met};
 use super::world::{Failure, World};
 use crate::engine::{Answer, Backup, Db, Fault, Txn, View};
-use crate::model::{Bytes, Refusal, Rows};
+use crate::model::{Bytes, Level, Refusal, Rows};
 use crate::oracle::Rule;
 use crate::workload::{Ends, Op, Trouble, checkpoint_name, key_of, table_name, value_of};
 
@@ -27,10 +27,17 @@ pub struct Session<'d, 'w> {
     pub(super) views: BTreeMap<u8, View>,
     pub(super) backup: Option<Backup<'d>>,
     pub(super) copying: Option<Copying>,
+    /// Copies made of the open backup, by number, and how many increments were made.
+    pub(super) made: Vec<usize>,
+    pub(super) increments: u32,
     /// Commits that wait for the next checkpoint, and what the last one's met.
     pub(super) armed: Vec<Job>,
     pub(super) met: Met,
     owed: bool,
+    /// How safe the commit at hand is to be, if that is not the default.
+    pub(super) level: Option<Level>,
+    /// Something that the log must hold could not be made durable.
+    pub(super) log_failed: bool,
 }
 
 pub(super) type Step = Result<(), Failure>;
@@ -76,9 +83,13 @@ impl<'d, 'w> Session<'d, 'w> {
             views: BTreeMap::new(),
             backup: None,
             copying: None,
+            made: Vec::new(),
+            increments: 0,
             armed: Vec::new(),
             met: Met::default(),
             owed: false,
+            level: None,
+            log_failed: false,
         }
     }
 
@@ -100,7 +111,13 @@ impl<'d, 'w> Session<'d, 'w> {
         self.world.src.label(&text);
         self.world.dst.label(&text);
         self.world.done.push((at, text));
+        self.level = None;
         let outcome = self.settle(op).and_then(|()| self.run(op));
+        if *op == Op::Kill {
+            self.world.heal();
+            self.world.fail(Trouble::Die, 0);
+            return Ok(false);
+        }
         match outcome {
             Ok(()) => Ok(true),
             Err(failure) => {
@@ -133,6 +150,7 @@ impl<'d, 'w> Session<'d, 'w> {
             (Some(Trouble::Full | Trouble::Short | Trouble::Interrupt) | None, _) => Err(failure),
             (Some(_), Some(Refusal::Damage | Refusal::Other)) => {
                 self.world.mark("refused by a failing disk");
+                self.must_stop()?;
                 Ok(false)
             }
             (Some(_), _) => Err(failure),
@@ -166,11 +184,33 @@ impl<'d, 'w> Session<'d, 'w> {
         self.end_backup(false)
     }
 
+    /// After a failed sync of the log no call may say that anything is durable, although the disk is well again.
+    fn must_stop(&mut self) -> Step {
+        let sync = matches!(self.world.trouble, Some(Trouble::SyncKeep | Trouble::SyncRevert | Trouble::SyncDirty));
+        if !sync || !std::mem::take(&mut self.log_failed) {
+            return Ok(());
+        }
+        self.world.mark("went on after a failed sync");
+        let names: Vec<String> = self.world.live.tables.keys().cloned().collect();
+        for name in names {
+            let Ok(mut txn) = self.db.begin() else { continue };
+            let written = txn.put(&name, &key_of(0), &value_of(800_000, 12));
+            if written.and_then(|()| txn.commit(Some(Level::Sync))).is_ok() {
+                return Err(Failure::new(Rule::Honest, "a commit is acknowledged after a failed sync of the log"));
+            }
+        }
+        match self.db.sync_log(Level::Sync) {
+            Ok(()) => Err(Failure::new(Rule::Honest, "the log is said to be durable after a failed sync")),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn run(&mut self, op: &Op) -> Step {
         match op {
             Op::Begin { slot } => self.begin(*slot),
-            Op::Put { slot, table, key, value, size } => {
+            Op::Put { slot, table, key, value, size, level } => {
                 let value = value_of(*value, *size);
+                self.level = *level;
                 self.write(*slot, *table, *key, Some(&value), &Write::Put)
             }
             Op::Insert { slot, table, key, value, size } => {
@@ -185,12 +225,16 @@ impl<'d, 'w> Session<'d, 'w> {
             Op::Truncate { slot, table, ends } => self.truncate(*slot, *table, *ends),
             Op::Get { slot, table, key } => self.get(*slot, *table, *key),
             Op::Scan { slot, table, ends, pattern } => self.scan(*slot, *table, *ends, *pattern),
-            Op::Commit { slot } => self.commit(*slot),
+            Op::Commit { slot, level } => {
+                self.level = *level;
+                self.commit(*slot)
+            }
             Op::RollBack { slot } => {
                 self.roll_back(*slot);
                 Ok(())
             }
-            Op::Batch { table, key, step, count, value, size } => {
+            Op::Batch { table, key, step, count, value, size, level } => {
+                self.level = *level;
                 self.batch(*table, (*key, *step, *count), *value, *size)
             }
             Op::Meanwhile { at, table, key, step, count, value, size } => {
@@ -208,7 +252,7 @@ impl<'d, 'w> Session<'d, 'w> {
                 self.world.live.checkpoints.close_view(*slot);
                 Ok(())
             }
-            Op::Create { table } => self.create_table(&table_name(*table)),
+            Op::Create { table, unlogged } => self.create_table(&table_name(*table), !unlogged),
             Op::DropTable { table, force } => self.drop_table(&table_name(*table), *force),
             Op::Rename { table, to } => self.rename_table(&table_name(*table), &table_name(*to)),
             Op::Backup { name, fresh } => self.open_backup(name.map(checkpoint_name).as_deref(), *fresh),
@@ -216,8 +260,19 @@ impl<'d, 'w> Session<'d, 'w> {
             Op::CopyAll => self.copy_all(),
             Op::Stream => self.stream(),
             Op::EndBackup { forget } => self.end_backup(*forget),
+            Op::CatchUp => self.catch_up(),
+            Op::LogIncrement { by_hand } => self.log_increment(*by_hand),
+            Op::SyncLog { level } => self.sync_log(*level),
+            Op::LogMessage => self.log_message(),
+            Op::Drive => self.drive(),
+            Op::RemoveLog { backup } => self.remove_log(*backup),
+            Op::SetLog { on } => {
+                self.world.log_wanted = Some(*on);
+                Ok(())
+            }
+            Op::TableLog { table, on } => self.table_log(&table_name(*table), *on),
             // The driver ends the session.
-            Op::Restart => Ok(()),
+            Op::Restart | Op::Kill => Ok(()),
             Op::ReadAll { pattern } => self.read_all(*pattern),
             Op::Verify => self.verify(),
             Op::Fault { how, after } => {
@@ -394,7 +449,8 @@ impl<'d, 'w> Session<'d, 'w> {
     fn commit(&mut self, slot: u8) -> Step {
         let Some(txn) = self.txns.remove(&slot) else { return Ok(()) };
         let doomed = self.world.live.txns.running.get(&slot).is_some_and(|t| t.doomed);
-        let answer = txn.commit();
+        let record = self.begin_record(slot, doomed);
+        let answer = txn.commit(self.level.filter(|_| self.world.logging));
         let mut allowed = vec![if doomed { Err(Refusal::Invalid) } else { Ok(()) }];
         if self.may_be_full() {
             allowed.push(Err(Refusal::Full));
@@ -404,6 +460,10 @@ impl<'d, 'w> Session<'d, 'w> {
             self.world.live.commit(slot);
         } else {
             self.world.live.txns.roll_back(slot);
+        }
+        if record {
+            let level = self.level.unwrap_or(self.world.config.level);
+            self.end_record(&got, level);
         }
         told(expect(Rule::Contract, &got, &allowed), &answer)
     }

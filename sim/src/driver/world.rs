@@ -12,6 +12,23 @@ use crate::model::{History, Live, Refusal, Visible};
 use crate::oracle::Rule;
 use crate::workload::{Config, Sight, Trouble};
 
+/// Every kind of call.
+const CALLS: [Call; 13] = [
+    Call::Create,
+    Call::Write,
+    Call::SetLen,
+    Call::Allocate,
+    Call::SyncData,
+    Call::SyncAll,
+    Call::Remove,
+    Call::Rename,
+    Call::Link,
+    Call::CreateDir,
+    Call::RemoveDir,
+    Call::SyncDir,
+    Call::Open,
+];
+
 /// Where the database lives, on the disk of that name.
 pub const HOME: &str = "/src/db";
 /// Where copies go: a disk of their own.
@@ -53,17 +70,47 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What a copy becomes by one act of copying: all of it, or an increment of the log.
+#[derive(Clone)]
+pub struct Stage {
+    /// What it must show when it is opened afterwards (K1).
+    pub expected: Visible,
+    /// The event of the second disk at which the act began.
+    pub begun: u64,
+    /// The event of the second disk at which it was complete.
+    pub acked: Option<u64>,
+}
+
 /// A copy that somebody makes on the second disk.
 #[derive(Clone)]
 pub struct Copy {
     /// Its directory.
     pub dir: PathBuf,
-    /// What it must show when it is opened (K1).
-    pub expected: Visible,
-    /// The event of the second disk at which it was complete.
-    pub acked: Option<u64>,
+    /// The full copy, and every increment that was applied to it.
+    pub stages: Vec<Stage>,
     /// The engine made it, so every piece has a checksum.
     pub sealed: bool,
+    /// Where the log goes on that fits it: the era and the entry of its checkpoint. `None`: no log increment fits.
+    pub log: Option<(usize, usize)>,
+    /// Segments that it lacks may have been removed.
+    pub unsure: bool,
+}
+
+impl Copy {
+    /// The last stage that was complete at event `at`, and those that had begun since.
+    #[must_use]
+    pub fn at(&self, at: u64) -> (Option<&Stage>, &[Stage]) {
+        let done = self.stages.iter().rposition(|s| s.acked.is_some_and(|a| a <= at));
+        let begun = self.stages.iter().rposition(|s| s.begun <= at).map_or(0, |n| n + 1);
+        let from = done.map_or(0, |n| n + 1);
+        (done.map(|n| &self.stages[n]), &self.stages[from..begun.max(from)])
+    }
+
+    /// True once it is whole.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.stages.last().is_some_and(|s| s.acked.is_some())
+    }
 }
 
 /// Disks, model, record.
@@ -99,6 +146,10 @@ pub struct World {
     pub unseen: Vec<u128>,
     /// Numbers of checkpoints that were acknowledged, each with the event at which.
     pub numbers: Vec<(u64, u64)>,
+    /// There is a log at present.
+    pub logging: bool,
+    /// Whether there is to be one from the next open on, if that is to change.
+    pub log_wanted: Option<bool>,
     opened: u64,
 }
 
@@ -115,7 +166,8 @@ impl World {
         let made = strandline_vfs::Vfs::create_dir(&src, Path::new(HOME_ON_DISK));
         debug_assert!(made.is_ok());
         src.settle();
-        Self::on(src, Path::new(HOME), config, Visible::default())
+        let world = Self::on(src, Path::new(HOME), config, Visible::default());
+        Self { log_wanted: config.log.then_some(true), ..world }
     }
 
     /// A world around a disk that exists, whose database in `home` shows `visible` when it is opened.
@@ -141,6 +193,8 @@ impl World {
             created: None,
             unseen: Vec::new(),
             numbers: Vec::new(),
+            logging: false,
+            log_wanted: None,
             opened: 0,
         }
     }
@@ -149,7 +203,13 @@ impl World {
     pub fn next_open(&mut self) -> Home {
         self.opened += 1;
         let (dir, config) = (self.home.clone(), self.config.clone());
-        Home { vfs: self.fleet.clone(), dir, config, create: true, salt: self.opened }
+        Home { vfs: self.fleet.clone(), dir, config, create: true, salt: self.opened, log: self.log_wanted.take() }
+    }
+
+    /// How often the database was opened.
+    #[must_use]
+    pub const fn opened(&self) -> u64 {
+        self.opened
     }
 
     /// Makes the first disk fail.
@@ -165,6 +225,14 @@ impl World {
             }
             Trouble::SyncRevert => {
                 self.src.inject(Fault::nth(&syncs, after, Act::Sync(SyncFailure::CleanRevert, Vec::new())));
+            }
+            Trouble::SyncDirty => {
+                self.src.inject(Fault::nth(&syncs, after, Act::Sync(SyncFailure::DirtyRetry, Vec::new())));
+            }
+            Trouble::Die => {
+                let calls: Vec<Call> = CALLS.into_iter().filter(|c| c.changes()).collect();
+                let dead = Act::Error(std::io::ErrorKind::Other);
+                self.src.inject(Fault { times: u64::MAX, ..Fault::nth(&calls, after, dead) });
             }
             Trouble::Short => self.src.inject(Fault::nth(&writes, after, Act::Short(7))),
             Trouble::Interrupt => {
@@ -211,6 +279,8 @@ impl World {
             views: self.live.checkpoints.views().collect(),
             backup: self.live.backup.is_some(),
             faulty: self.trouble.is_some(),
+            log: self.logging,
+            copy: self.logging && self.config.keep && self.copies.iter().any(|c| c.log.is_some() && c.is_complete()),
         }
     }
 

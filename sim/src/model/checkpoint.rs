@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::history::Visible;
 use super::rows::TableSet;
+use super::visible::Visible;
 
 /// One retained checkpoint.
 #[derive(Clone, Debug)]
@@ -58,17 +58,19 @@ pub struct Checkpoints {
     next: u64,
     views: BTreeMap<u8, (u64, TableSet)>,
     pinned: Option<u64>,
+    /// Tables with checkpoint durability only.
+    pub unlogged: BTreeSet<u32>,
 }
 
 impl Checkpoints {
-    /// Starts from what a database shows when it is opened; `newest` is its name when it has one.
+    /// Starts from what a database shows when it is opened.
     #[must_use]
-    pub fn resume(latest: TableSet, newest: Option<&str>, named: &[(String, TableSet)]) -> Self {
-        let mut all = Self::default();
-        for (name, tables) in named.iter().filter(|(name, _)| Some(name.as_str()) != newest) {
+    pub fn resume(visible: &Visible) -> Self {
+        let mut all = Self { unlogged: visible.unlogged.clone(), ..Self::default() };
+        for (name, tables) in visible.named.iter().filter(|(name, _)| Some(name) != visible.newest.as_ref()) {
             all.push(Some(name.clone()), tables.clone());
         }
-        all.push(newest.map(str::to_owned), latest);
+        all.push(visible.newest.clone(), visible.latest.clone());
         all
     }
 
@@ -142,6 +144,7 @@ impl Checkpoints {
         for c in &mut self.list {
             c.tables.retain(|_, rows| rows.table() != table);
         }
+        self.unlogged.remove(&table);
     }
 
     /// A table gets another name; older checkpoints keep the name it had.
@@ -161,6 +164,7 @@ impl Checkpoints {
             latest: newest.map(|c| c.tables.clone()).unwrap_or_default(),
             newest: newest.and_then(|c| c.name.clone()),
             named: self.all_named(),
+            unlogged: self.unlogged.clone(),
         }
     }
 

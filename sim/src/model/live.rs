@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::checkpoint::{Checkpoints, Taken};
-use super::history::Visible;
-use super::rows::TableSet;
+use super::log::Logged;
+use super::rows::{Rows, TableSet};
 use super::txn::{RowsById, Transactions};
+use super::visible::Visible;
 
 /// The backup that is open.
 #[derive(Clone)]
@@ -14,6 +15,8 @@ pub struct OpenBackup {
     pub copy: Visible,
     /// Tables that existed when it was opened; they can be neither dropped nor renamed.
     pub tables: BTreeSet<u32>,
+    /// Where the log goes on that its copies hold: the era, and the entry of the checkpoint. `None`: they hold no log.
+    pub log: Option<(usize, usize)>,
 }
 
 /// Everything that a live call may depend on.
@@ -47,7 +50,7 @@ impl Live {
         let named = visible.named.iter().flat_map(|(_, tables)| tables.values());
         live.next = visible.latest.values().chain(named).map(|rows| rows.table() + 1).max().unwrap_or(0);
         live.txns = Transactions::resume(contents);
-        live.checkpoints = Checkpoints::resume(visible.latest.clone(), visible.newest.as_deref(), &visible.named);
+        live.checkpoints = Checkpoints::resume(visible);
         live
     }
 
@@ -93,6 +96,27 @@ impl Live {
         self.untouched = false;
     }
 
+    /// What the log can rely on now.
+    #[must_use]
+    pub fn logged(&self) -> Logged {
+        Logged { rows: self.txns.all(), names: self.tables.clone(), unlogged: self.checkpoints.unlogged.clone() }
+    }
+
+    /// What it can rely on once the transaction of `slot` has committed; `None` when that writes no record.
+    #[must_use]
+    pub fn logged_after(&self, slot: u8) -> Option<Logged> {
+        let txn = self.txns.running.get(&slot)?;
+        let logged = self.tables.values().any(|id| txn.writes(*id) && !self.checkpoints.unlogged.contains(id));
+        logged.then(|| Logged { rows: self.txns.all_after(slot), ..self.logged() })
+    }
+
+    /// True when the transaction of `slot` writes to a table that is out of the log.
+    #[must_use]
+    pub fn writes_unlogged(&self, slot: u8) -> bool {
+        let Some(txn) = self.txns.running.get(&slot) else { return false };
+        self.checkpoints.unlogged.iter().any(|id| txn.writes(*id))
+    }
+
     /// Commits a transaction and remembers which tables changed.
     pub fn commit(&mut self, slot: u8) {
         let ids: Vec<u32> = self.tables.values().copied().collect();
@@ -108,9 +132,14 @@ impl Live {
             Some(name) => self.checkpoints.named(name)?,
             None => self.checkpoints.newest()?,
         };
-        let copy =
-            Visible { latest: at.tables.clone(), newest: at.name.clone(), named: self.checkpoints.named_up_to(at.ord) };
-        self.backup = Some(OpenBackup { copy, tables: self.tables.values().copied().collect() });
+        let held: BTreeSet<u32> = at.tables.values().map(Rows::table).collect();
+        let copy = Visible {
+            latest: at.tables.clone(),
+            newest: at.name.clone(),
+            named: self.checkpoints.named_up_to(at.ord),
+            unlogged: self.checkpoints.unlogged.intersection(&held).copied().collect(),
+        };
+        self.backup = Some(OpenBackup { copy, tables: self.tables.values().copied().collect(), log: None });
         self.checkpoints.pin();
         Some(())
     }

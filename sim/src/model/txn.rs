@@ -83,6 +83,17 @@ impl Transactions {
         self.committed.clone()
     }
 
+    /// Committed contents of all tables as they will be when `slot` has committed.
+    #[must_use]
+    pub fn all_after(&self, slot: u8) -> RowsById {
+        let mut rows = self.committed.clone();
+        for (table, writes) in self.running.get(&slot).into_iter().flat_map(|t| &t.writes) {
+            let rows = rows.entry(*table).or_insert_with(|| Rows::of(*table));
+            writes.iter().for_each(|(key, value)| rows.set(key, value.as_ref()));
+        }
+        rows
+    }
+
     /// Commits so far in this session.
     #[must_use]
     pub const fn commits(&self) -> u64 {

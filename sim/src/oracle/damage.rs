@@ -49,7 +49,7 @@ fn guarded(look: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
 fn copies(world: &World, dice: &mut dyn Dice, times: u32) -> Result<(), Failure> {
     let frame = world.dst.snapshot().frame();
     let image = frame.image(&frame.all());
-    for copy in world.copies.iter().filter(|c| c.sealed && c.acked.is_some()) {
+    for copy in world.copies.iter().filter(|c| c.sealed && c.is_complete()) {
         let dir = Path::new("/").join(copy.dir.components().skip(2).collect::<PathBuf>());
         let member = |path: &PathBuf| Path::new("/").join(path).starts_with(&dir);
         let files: Vec<(PathBuf, Vec<u8>)> = image
@@ -143,7 +143,8 @@ fn stale(disk: &SimDisk, path: &Path, now: &[u8], older: &[Barrier], dice: &mut 
 /// the database opens, and the others read.
 fn read(disk: &SimDisk, world: &World, expected: &Visible, one_table: bool) -> Result<(), Failure> {
     let fleet = Arc::new(Fleet::new(&[("src", disk.clone())]));
-    let home = Home { vfs: fleet, dir: world.home.clone(), config: world.config.clone(), create: false, salt: 1 };
+    let home =
+        Home { vfs: fleet, dir: world.home.clone(), config: world.config.clone(), create: false, salt: 1, log: None };
     let honest = |refusal: Refusal, text: &str| match refusal {
         Refusal::Damage => Ok(()),
         other => Err(Failure::new(Rule::Typed, format!("damage is reported as {other:?}: {text}"))),

@@ -10,7 +10,7 @@ use super::rule::Rule;
 use crate::disk::{AtomKind, Barrier, Choice, Damage, Event, Frame, Image, Limits, SimDisk, canonical};
 use crate::driver::{self, Failure, Fleet, Marks, World};
 use crate::engine::{self, Home};
-use crate::model::{Allowed, History, Refusal, Visible, text_hash};
+use crate::model::{Allowed, History, Refusal, State, Visible, text_hash};
 use crate::workload::{Config, Op, parse};
 
 /// How hard to look.
@@ -183,21 +183,21 @@ impl Judge {
         let allowed = world.history.allowed(birth, barrier.event);
         self.note(&allowed);
         let outcome = self.outcome(image, hash, &world.config, &world.home, true);
-        let point = match verdict(&outcome, &world.history, &allowed) {
+        let state = match verdict(&outcome, &world.history, &allowed) {
             Err(_) if is_unseen(world, barrier, &outcome) => return Ok(()),
             other => {
                 other.map_err(|f| f.at(format!("image {hash:016x} lived from event {birth} to {}", barrier.event)))?
             }
         };
         if depth > 0 && self.wants_crash(hash, &world.config) {
-            let mut visible = Visible::clone(&world.history.points()[point].visible);
+            let mut visible = world.history.visible(&allowed, state);
             if let Outcome::Shown(shown) = &*outcome {
                 visible.newest.clone_from(&shown.newest);
             }
             // A damaged sector may become whole again when the recovery writes over its neighbours and is cut: then the
             // record that seemed torn holds after all, and no one has seen anything else.
-            let points = world.history.points();
-            let unseen = allowed.points.iter().filter(|_| damaged).map(|&n| points[n].fingerprint).collect();
+            let print = |s: &State| world.history.fingerprint(&allowed, *s);
+            let unseen = allowed.states.iter().filter(|_| damaged).map(print).collect();
             self.crash_recovery(image, hash, world, (visible, unseen), (barrier.event, depth - 1))
                 .map_err(|f| f.at(format!("recovery of image {hash:016x}")))?;
         }
@@ -205,13 +205,25 @@ impl Judge {
     }
 
     fn note(&mut self, allowed: &Allowed) {
-        if allowed.points.len() > 1 {
-            *self.count.marks.entry("several points allowed").or_default() += 1;
+        let mut mark = |what| *self.count.marks.entry(what).or_default() += 1;
+        if allowed.states.len() > 1 {
+            mark("several points allowed");
+        }
+        if allowed.log.1 > 0 {
+            mark(if allowed.log.0 < allowed.log.1 {
+                "commits at stake at the cut"
+            } else {
+                "commits promised at the cut"
+            });
         }
         if allowed.pinned {
-            *self.count.marks.entry("backup open at the cut").or_default() += 1;
-            if allowed.points.iter().any(|p| p + 1 < allowed.promised) {
-                *self.count.marks.entry("fell back past two points").or_default() += 1;
+            mark("backup open at the cut");
+            if allowed.log.1 > 0 {
+                mark("backup open and commits in the log at the cut");
+            }
+            let back = |s: &State| matches!(*s, State::Fallen(p, _) if p + 1 < allowed.promised);
+            if allowed.states.iter().any(back) {
+                mark("fell back past two points");
             }
         }
     }
@@ -266,6 +278,9 @@ impl Judge {
             self.source(&world, barrier, &limits, depth).map_err(|f| match f.rule {
                 Rule::Typed | Rule::K2 => f,
                 _ if barrier.event <= opened => Failure { rule: Rule::Idempotent, ..f },
+                Rule::Durable if world.done.first().is_none_or(|(at, _)| barrier.event <= *at) => {
+                    Failure { rule: Rule::ObservedStays, ..f }
+                }
                 _ => Failure { rule: Rule::Stay, ..f },
             })?;
         }
@@ -285,16 +300,21 @@ impl Judge {
             for copy in &world.copies {
                 self.count.states += 1;
                 let outcome = self.outcome(&image, hash, &world.config, &copy.dir, false);
-                let complete = copy.acked.is_some_and(|at| at <= barrier.event);
+                let (done, begun) = copy.at(barrier.event);
+                let complete = done.is_some() && begun.is_empty();
+                let expected: Vec<&Visible> = begun.iter().rev().chain(done).map(|s| &s.expected).collect();
                 let at = |f: Failure| {
                     let state = if complete { "complete" } else { "incomplete" };
                     let place = format!("copy {} ({state}) at event {}", copy.dir.display(), barrier.event);
                     f.at(place).at(describe(&world.dst, &frame, choice, None))
                 };
-                let shown = copy_verdict(&outcome, &copy.expected, complete).map_err(at)?;
-                if shown && depth > 0 && self.wants_crash(hash, &world.config) {
+                let shown = copy_verdict(&outcome, &expected, complete).map_err(at)?;
+                if let Some(expected) = shown
+                    && depth > 0
+                    && self.wants_crash(hash, &world.config)
+                {
                     let newest = if let Outcome::Shown(s) = &*outcome { s.newest.clone() } else { None };
-                    let visible = Visible { newest, ..copy.expected.clone() };
+                    let visible = Visible { newest, ..expected.clone() };
                     let at_copy = World::on(image.boot(), &copy.dir, &world.config, Visible::default());
                     self.crash_recovery(&image, hash, &at_copy, (visible, Vec::new()), (0, 0))
                         .map_err(|f| f.at(format!("the copy {} is opened", copy.dir.display())))
@@ -310,7 +330,7 @@ impl Judge {
 fn open_image(disk: SimDisk, config: &Config, home: &Path, create: bool, verify: bool) -> Outcome {
     let name = home.components().nth(1).map(|c| c.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
     let fleet = Arc::new(Fleet::new(&[(&name, disk.clone())]));
-    let home = Home { vfs: fleet, dir: home.to_owned(), config: config.clone(), create, salt: 1 };
+    let home = Home { vfs: fleet, dir: home.to_owned(), config: config.clone(), create, salt: 1, log: None };
     let look = || {
         let db = match engine::open(&home) {
             Ok(db) => db,
@@ -346,8 +366,8 @@ fn is_unseen(world: &World, barrier: &Barrier, outcome: &Outcome) -> bool {
     before && matches!(outcome, Outcome::Shown(shown) if world.unseen.contains(&shown.fingerprint))
 }
 
-/// The number of the point that was recovered (O1).
-fn verdict(outcome: &Outcome, history: &History, allowed: &Allowed) -> Result<usize, Failure> {
+/// The state that was recovered (O1).
+fn verdict(outcome: &Outcome, history: &History, allowed: &Allowed) -> Result<State, Failure> {
     let shown = match outcome {
         Outcome::Shown(shown) => shown,
         Outcome::Broken(rule, text) => return Err(Failure::new(*rule, text.clone())),
@@ -356,23 +376,27 @@ fn verdict(outcome: &Outcome, history: &History, allowed: &Allowed) -> Result<us
         }
         Outcome::Panicked(text) => return Err(Failure::new(Rule::Typed, text.clone())),
     };
-    if let Some(point) = allowed.find(history, shown.fingerprint) {
-        return Ok(point);
+    if let Some(state) = history.find(allowed, shown.fingerprint) {
+        return Ok(state);
     }
-    let points = history.points();
-    let same = points.iter().rposition(|p| p.fingerprint == shown.fingerprint);
-    let tables = |p: &crate::model::Point| crate::model::summary(&p.visible.latest) == shown.latest;
+    let same = history.recognise(allowed, shown.fingerprint);
+    let era = allowed.era();
+    let tables = |s: &State| crate::model::summary(&history.visible(allowed, *s).latest) == shown.latest;
+    let late = |s: State| match s {
+        State::Root(p, n) | State::Fallen(p, n) => p > allowed.newest || n > allowed.log.1,
+    };
     let rule = match same {
-        _ if allowed.pinned => Rule::K2,
-        Some(n) if n > allowed.newest => Rule::NoFuture,
+        Some((e, s)) if e == era && late(s) && !allowed.pinned => Rule::NoFuture,
+        _ if allowed.pinned && allowed.log.1 == 0 => Rule::K2,
         Some(_) => Rule::Durable,
-        None if allowed.points.iter().any(|&p| tables(&points[p])) => Rule::Named,
+        None if allowed.states.iter().any(tables) => Rule::Named,
+        None if allowed.pinned => Rule::K2,
         None => Rule::Prefix,
     };
-    let name = |n: usize| format!("point {n} ({})", points[n].why);
-    let got = same.map_or_else(|| format!("no state that ever was: {shown}"), name);
-    let wanted: Vec<String> = allowed.points.iter().map(|&n| name(n)).collect();
-    let last = allowed.points.last().map(|&n| points[n].visible.to_string()).unwrap_or_default();
+    let name = |s: State| history.describe(era, s);
+    let got = same.map_or_else(|| format!("no state that ever was: {shown}"), |(e, s)| history.describe(e, s));
+    let wanted: Vec<String> = allowed.states.iter().take(8).map(|&s| name(s)).collect();
+    let last = allowed.states.last().map(|&s| history.visible(allowed, s).to_string()).unwrap_or_default();
     let pinned = if allowed.pinned { ", a backup was open" } else { "" };
     Err(Failure::new(
         rule,
@@ -380,22 +404,28 @@ fn verdict(outcome: &Outcome, history: &History, allowed: &Allowed) -> Result<us
     ))
 }
 
-/// True when the copy opened.
-fn copy_verdict(outcome: &Outcome, expected: &Visible, complete: bool) -> Result<bool, Failure> {
+/// What the copy shows, when it opened: one of `expected`.
+fn copy_verdict<'e>(
+    outcome: &Outcome,
+    expected: &[&'e Visible],
+    complete: bool,
+) -> Result<Option<&'e Visible>, Failure> {
     match outcome {
         Outcome::Panicked(text) => Err(Failure::new(Rule::Typed, text.clone())),
         Outcome::Refused(_, text) if complete => {
             Err(Failure::new(Rule::FullModel, format!("a complete copy is refused: {text}")))
         }
-        Outcome::Refused(..) => Ok(false),
+        Outcome::Refused(..) => Ok(None),
         Outcome::Broken(rule, text) => {
             let rule = if complete { *rule } else { Rule::Refuse };
             Err(Failure::new(rule, format!("the copy opens but is broken: {text}")))
         }
-        Outcome::Shown(shown) if shown.fingerprint == expected.fingerprint() => Ok(true),
         Outcome::Shown(shown) => {
+            let same = expected.iter().find(|e| e.fingerprint() == shown.fingerprint);
             let rule = if complete { Rule::FullModel } else { Rule::Refuse };
-            Err(Failure::new(rule, format!("the copy shows {shown}, expected {expected}")))
+            let wanted: Vec<String> = expected.iter().map(ToString::to_string).collect();
+            let text = || format!("the copy shows {shown}, expected {}", wanted.join(" or "));
+            same.map(|e| Some(*e)).ok_or_else(|| Failure::new(rule, text()))
         }
     }
 }

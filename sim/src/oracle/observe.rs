@@ -48,7 +48,7 @@ pub fn show(db: &Db) -> Answer<Shown> {
         }
         named.push((name, tables));
     }
-    let fingerprint = fingerprint(&latest, named.iter().map(|(n, s)| (n.as_str(), s)));
+    let fingerprint = fingerprint(&latest, &db.unlogged()?, named.iter().map(|(n, s)| (n.as_str(), s)));
     Ok(Shown { latest, named, newest: db.newest()?, fingerprint })
 }
 

@@ -19,6 +19,8 @@ pub enum Rule {
     OpenOk,
     /// Work after a recovery obeys all rules again.
     Stay,
+    /// What was read after a recovery survives the next crash, whether it was acknowledged before or not.
+    ObservedStays,
     /// Every byte of a file is accounted for, and sizes stay bounded.
     Space,
     /// The verifier finds nothing where nothing is wrong.
@@ -67,6 +69,7 @@ impl Rule {
             Self::Named => "named",
             Self::OpenOk => "open-ok",
             Self::Stay => "stay",
+            Self::ObservedStays => "observed-stays",
             Self::Space => "space",
             Self::Verify => "verify",
             Self::Typed => "typed",

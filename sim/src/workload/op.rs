@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{Bytes, Drop};
+use crate::model::{Bytes, Drop, Level};
 
 /// Number of different keys.
 pub const KEYS: u16 = 64;
@@ -29,6 +29,7 @@ pub enum Op {
         key: u16,
         value: u32,
         size: u32,
+        level: Option<Level>,
     },
     Insert {
         slot: Option<u8>,
@@ -67,6 +68,7 @@ pub enum Op {
     },
     Commit {
         slot: u8,
+        level: Option<Level>,
     },
     RollBack {
         slot: u8,
@@ -79,6 +81,7 @@ pub enum Op {
         count: u16,
         value: u32,
         size: u32,
+        level: Option<Level>,
     },
     /// A batch that commits in the middle of the next checkpoint; of size 0: that removes the rows.
     Meanwhile {
@@ -108,6 +111,7 @@ pub enum Op {
     },
     Create {
         table: u8,
+        unlogged: bool,
     },
     DropTable {
         table: u8,
@@ -132,6 +136,32 @@ pub enum Op {
     EndBackup {
         forget: bool,
     },
+    /// The segments since, into every copy of the open backup.
+    CatchUp,
+    /// An increment of segments, applied to the newest copy: by the engine or by copying its files.
+    LogIncrement {
+        by_hand: bool,
+    },
+    /// Everything before is with the system, or on the medium.
+    SyncLog {
+        level: Level,
+    },
+    LogMessage,
+    /// Work that is due in the background.
+    Drive,
+    RemoveLog {
+        backup: bool,
+    },
+    /// From the next open on there is a log, or none.
+    SetLog {
+        on: bool,
+    },
+    TableLog {
+        table: u8,
+        on: bool,
+    },
+    /// The process dies and the database is opened again, with what is in the page cache.
+    Kill,
     /// Clean close, open again.
     Restart,
     /// Everything that can be read is read and compared.
@@ -163,12 +193,24 @@ pub enum Trouble {
     Short,
     /// One write is interrupted.
     Interrupt,
+    /// One sync fails, and everything stays to be written; the next may succeed.
+    SyncDirty,
+    /// The process is dead from some call on: none of its calls changes anything any more.
+    Die,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Full, Self::Write, Self::SyncKeep, Self::SyncRevert, Self::Short, Self::Interrupt];
+    pub const ALL: [Self; 8] = [
+        Self::Full,
+        Self::Write,
+        Self::SyncKeep,
+        Self::SyncRevert,
+        Self::Short,
+        Self::Interrupt,
+        Self::SyncDirty,
+        Self::Die,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -178,6 +220,8 @@ impl Trouble {
             Self::SyncRevert => "sync-revert",
             Self::Short => "short",
             Self::Interrupt => "interrupt",
+            Self::SyncDirty => "sync-dirty",
+            Self::Die => "die",
         }
     }
 }
@@ -236,6 +280,15 @@ impl fmt::Display for Ends {
     }
 }
 
+/// How safe a commit is to be, when that is not the default.
+struct At(Option<Level>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |level| write!(f, " {}", level.name()))
+    }
+}
+
 struct In(Option<u8>);
 
 impl fmt::Display for In {
@@ -248,8 +301,8 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Begin { slot } => write!(f, "begin {slot}"),
-            Self::Put { slot, table, key, value, size } => {
-                write!(f, "put t{table} k{key} = #{value} x{size}{}", In(*slot))
+            Self::Put { slot, table, key, value, size, level } => {
+                write!(f, "put t{table} k{key} = #{value} x{size}{}{}", In(*slot), At(*level))
             }
             Self::Insert { slot, table, key, value, size } => {
                 write!(f, "insert t{table} k{key} = #{value} x{size}{}", In(*slot))
@@ -261,10 +314,10 @@ impl fmt::Display for Op {
             Self::Truncate { slot, table, ends } => write!(f, "truncate t{table} {ends}{}", In(*slot)),
             Self::Get { slot, table, key } => write!(f, "get t{table} k{key}{}", In(*slot)),
             Self::Scan { slot, table, ends, pattern } => write!(f, "scan t{table} {ends} ~{pattern}{}", In(*slot)),
-            Self::Commit { slot } => write!(f, "commit {slot}"),
+            Self::Commit { slot, level } => write!(f, "commit {slot}{}", At(*level)),
             Self::RollBack { slot } => write!(f, "rollback {slot}"),
-            Self::Batch { table, key, step, count, value, size } => {
-                write!(f, "batch t{table} k{key} +{step} *{count} = #{value} x{size}")
+            Self::Batch { table, key, step, count, value, size, level } => {
+                write!(f, "batch t{table} k{key} +{step} *{count} = #{value} x{size}{}", At(*level))
             }
             Self::Meanwhile { at, table, key, step, count, value, size } => {
                 write!(f, "meanwhile @{at} t{table} k{key} +{step} *{count} = #{value} x{size}")
@@ -290,7 +343,9 @@ impl fmt::Display for Op {
             }
             Self::ReadView { slot, pattern } => write!(f, "read-view {slot} ~{pattern}"),
             Self::CloseView { slot } => write!(f, "close-view {slot}"),
-            Self::Create { table } => write!(f, "create t{table}"),
+            Self::Create { table, unlogged } => {
+                write!(f, "create t{table}{}", if *unlogged { " unlogged" } else { "" })
+            }
             Self::DropTable { table, force } => {
                 write!(f, "drop-table t{table}{}", if *force { " force" } else { "" })
             }
@@ -306,6 +361,15 @@ impl fmt::Display for Op {
             Self::CopyAll => write!(f, "copy-all"),
             Self::Stream => write!(f, "stream"),
             Self::EndBackup { forget } => write!(f, "end-backup{}", if *forget { " forget" } else { "" }),
+            Self::CatchUp => write!(f, "catch-up"),
+            Self::LogIncrement { by_hand } => write!(f, "log-increment{}", if *by_hand { " by-hand" } else { "" }),
+            Self::SyncLog { level } => write!(f, "sync-log {}", level.name()),
+            Self::LogMessage => write!(f, "log-message"),
+            Self::Drive => write!(f, "drive"),
+            Self::RemoveLog { backup } => write!(f, "remove-log{}", if *backup { " backup" } else { "" }),
+            Self::SetLog { on } => write!(f, "set-log {}", if *on { "on" } else { "off" }),
+            Self::TableLog { table, on } => write!(f, "table-log t{table} {}", if *on { "on" } else { "off" }),
+            Self::Kill => write!(f, "kill"),
             Self::Restart => write!(f, "restart"),
             Self::ReadAll { pattern } => write!(f, "read-all ~{pattern}"),
             Self::Verify => write!(f, "verify"),
@@ -333,15 +397,16 @@ pub fn parse(line: &str) -> Result<Op, String> {
     let first = rest.first().and_then(|w| w.parse::<u8>().ok());
     let name = rest.iter().find_map(|w| (0..4).find(|n| checkpoint_name(*n) == **w));
     let pattern = number('~').unwrap_or(0);
+    let level = rest.iter().find_map(|w| Level::by_name(w));
     let ends = || rest.iter().find(|w| w.contains("..")).and_then(|w| parse_ends(w)).ok_or_else(bad);
     let row = || -> Result<(u8, u16, u32, u32), String> {
         Ok((table.ok_or_else(bad)?, key.ok_or_else(bad)?, number('#').ok_or_else(bad)?, number('x').ok_or_else(bad)?))
     };
     Ok(match verb {
         "begin" => Op::Begin { slot: first.ok_or_else(bad)? },
-        "commit" => Op::Commit { slot: first.ok_or_else(bad)? },
+        "commit" => Op::Commit { slot: first.ok_or_else(bad)?, level },
         "rollback" => Op::RollBack { slot: first.ok_or_else(bad)? },
-        "put" => row().map(|(table, key, value, size)| Op::Put { slot, table, key, value, size })?,
+        "put" => row().map(|(table, key, value, size)| Op::Put { slot, table, key, value, size, level })?,
         "insert" => row().map(|(table, key, value, size)| Op::Insert { slot, table, key, value, size })?,
         "update" => row().map(|(table, key, value, size)| Op::Update { slot, table, key, value, size })?,
         "delete" => Op::Delete { slot, table: table.ok_or_else(bad)?, key: key.ok_or_else(bad)? },
@@ -364,12 +429,13 @@ pub fn parse(line: &str) -> Result<Op, String> {
             count: number('*').unwrap_or(1) as u16,
             value,
             size,
+            level,
         })?,
         "checkpoint" => Op::Checkpoint { name, drops: parse_drops(&rest), force: has("force") },
         "view" => Op::View { slot: first.ok_or_else(bad)?, name },
         "read-view" => Op::ReadView { slot: first.ok_or_else(bad)?, pattern },
         "close-view" => Op::CloseView { slot: first.ok_or_else(bad)? },
-        "create" => Op::Create { table: table.ok_or_else(bad)? },
+        "create" => Op::Create { table: table.ok_or_else(bad)?, unlogged: has("unlogged") },
         "drop-table" => Op::DropTable { table: table.ok_or_else(bad)?, force: has("force") },
         "rename" => Op::Rename { table: table.ok_or_else(bad)?, to: *tables.get(1).ok_or_else(bad)? },
         "backup" => Op::Backup { name, fresh: has("fresh") },
@@ -377,6 +443,15 @@ pub fn parse(line: &str) -> Result<Op, String> {
         "copy-all" => Op::CopyAll,
         "stream" => Op::Stream,
         "end-backup" => Op::EndBackup { forget: has("forget") },
+        "catch-up" => Op::CatchUp,
+        "log-increment" => Op::LogIncrement { by_hand: has("by-hand") },
+        "sync-log" => Op::SyncLog { level: level.ok_or_else(bad)? },
+        "log-message" => Op::LogMessage,
+        "drive" => Op::Drive,
+        "remove-log" => Op::RemoveLog { backup: has("backup") },
+        "set-log" => Op::SetLog { on: has("on") },
+        "table-log" => Op::TableLog { table: table.ok_or_else(bad)?, on: has("on") },
+        "kill" => Op::Kill,
         "restart" => Op::Restart,
         "read-all" => Op::ReadAll { pattern },
         "verify" => Op::Verify,
@@ -437,14 +512,16 @@ mod tests {
         ];
         let mut ops = vec![
             Op::Begin { slot: 2 },
-            Op::Put { slot: Some(1), table: 0, key: 3, value: 17, size: 60 },
+            Op::Put { slot: Some(1), table: 0, key: 3, value: 17, size: 60, level: None },
+            Op::Put { slot: None, table: 0, key: 3, value: 17, size: 60, level: Some(Level::Buffered) },
             Op::Insert { slot: None, table: 1, key: 63, value: 1, size: 0 },
             Op::Update { slot: Some(0), table: 1, key: 0, value: 1, size: 5000 },
             Op::Delete { slot: None, table: 0, key: 9 },
             Op::Get { slot: Some(2), table: 0, key: 9 },
-            Op::Commit { slot: 0 },
+            Op::Commit { slot: 0, level: None },
+            Op::Commit { slot: 2, level: Some(Level::Sync) },
             Op::RollBack { slot: 0 },
-            Op::Batch { table: 1, key: 4, step: 3, count: 20, value: 9, size: 40 },
+            Op::Batch { table: 1, key: 4, step: 3, count: 20, value: 9, size: 40, level: Some(Level::Write) },
             Op::Meanwhile { at: 7, table: 1, key: 4, step: 3, count: 20, value: 9, size: 0 },
             Op::Checkpoint { name: None, drops: vec![], force: false },
             Op::Checkpoint {
@@ -456,7 +533,8 @@ mod tests {
             Op::View { slot: 1, name: Some(1) },
             Op::ReadView { slot: 1, pattern: 6 },
             Op::CloseView { slot: 1 },
-            Op::Create { table: 2 },
+            Op::Create { table: 2, unlogged: false },
+            Op::Create { table: 2, unlogged: true },
             Op::DropTable { table: 2, force: true },
             Op::Rename { table: 0, to: 3 },
             Op::Backup { name: Some(2), fresh: false },
@@ -465,10 +543,20 @@ mod tests {
             Op::CopyAll,
             Op::Stream,
             Op::EndBackup { forget: true },
+            Op::CatchUp,
+            Op::LogIncrement { by_hand: true },
+            Op::SyncLog { level: Level::Write },
+            Op::LogMessage,
+            Op::Drive,
+            Op::RemoveLog { backup: true },
+            Op::SetLog { on: true },
+            Op::TableLog { table: 1, on: false },
+            Op::Kill,
             Op::Restart,
             Op::ReadAll { pattern: 5 },
             Op::Verify,
             Op::Fault { how: Trouble::SyncKeep, after: 3 },
+            Op::Fault { how: Trouble::Die, after: 30 },
             Op::Heal,
         ];
         for ends in ends {

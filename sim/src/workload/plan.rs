@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::op::{Ends, KEYS, Op, Trouble, checkpoint_name};
-use crate::model::Drop;
+use crate::engine;
+use crate::model::{Drop, Level};
 
 /// A source of choices: a number below `bound` (0 when `bound` is 0 or 1). Zero is the dullest choice.
 pub trait Dice {
@@ -36,7 +37,17 @@ pub struct Config {
     /// Operations in the run.
     pub length: u32,
     /// Kinds of operation in use, one bit each.
-    pub kinds: u32,
+    pub kinds: u64,
+    /// The database has a log when it is made.
+    pub log: bool,
+    /// How large segments of the log grow, in bytes.
+    pub segment: u32,
+    /// No segment is removed unless that is asked for.
+    pub keep: bool,
+    /// How safe commits are that do not say it themselves.
+    pub level: Level,
+    /// A checkpoint is due after so many bytes of log; 0: never.
+    pub every: u32,
 }
 
 impl Default for Config {
@@ -50,7 +61,12 @@ impl Default for Config {
             keys: KEYS,
             sizes: 3,
             length: 40,
-            kinds: u32::MAX,
+            kinds: u64::MAX,
+            log: false,
+            segment: 4096,
+            keep: false,
+            level: Level::Sync,
+            every: 0,
         }
     }
 }
@@ -66,15 +82,21 @@ impl Config {
         let keys = pick(dice, &[KEYS.into(), 8, 24, KEYS.into()]) as u16;
         let sizes = pick(dice, &[3, 4, 5, 7, 5]);
         let length = 10 + dice.choose(50);
+        let log = engine::LOG && dice.choose(3) != 0;
+        let segment = pick(dice, &[4096, 2048, 16384, 1 << 20]);
+        let keep = dice.one_in(3);
+        let level = Level::ALL[pick(dice, &[0, 2, 1, 2]) as usize];
+        let every = if dice.one_in(4) { 1000 + dice.choose(8000) } else { 0 };
         let mut kinds = 0;
         for (kind, (what, _)) in KINDS.iter().enumerate() {
             let always = matches!(what, Kind::Put | Kind::Checkpoint | Kind::Commit);
-            let rare = matches!(what, Kind::Fault);
+            let rare = matches!(what, Kind::Fault | Kind::Kill | Kind::SetLog);
             if always || (if rare { dice.one_in(2) } else { dice.choose(3) != 2 }) {
                 kinds |= 1 << kind;
             }
         }
-        Self { unit, leaf, cache, pinned, keys, sizes, length, kinds, ..Self::default() }
+        let profile = Self::default().profile;
+        Self { unit, leaf, cache, pinned, profile, keys, sizes, length, kinds, log, segment, keep, level, every }
     }
 
     /// Reads the text form back.
@@ -96,7 +118,12 @@ impl Config {
                 "keys" => config.keys = number()? as u16,
                 "sizes" => config.sizes = number()?,
                 "length" => config.length = number()?,
-                "kinds" => config.kinds = number()?,
+                "kinds" => config.kinds = value.parse().map_err(|_| bad())?,
+                "log" => config.log = value == "on",
+                "segment" => config.segment = number()?,
+                "keep" => config.keep = value == "on",
+                "commit" => config.level = Level::by_name(value).ok_or_else(bad)?,
+                "every" => config.every = number()?,
                 _ => return Err(bad()),
             }
         }
@@ -109,7 +136,11 @@ impl fmt::Display for Config {
         let contract = if self.pinned { "Pinned" } else { "Latest" };
         let Self { unit, leaf, cache, profile, keys, sizes, length, kinds, .. } = self;
         write!(f, "unit={unit} leaf={leaf} cache={cache} contract={contract} profile={profile} ")?;
-        write!(f, "keys={keys} sizes={sizes} length={length} kinds={kinds}")
+        write!(f, "keys={keys} sizes={sizes} length={length} kinds={kinds}")?;
+        let on = |on| if on { "on" } else { "off" };
+        let Self { segment, every, .. } = self;
+        let (log, keep, level) = (on(self.log), on(self.keep), self.level.name());
+        write!(f, " log={log} segment={segment} keep={keep} commit={level} every={every}")
     }
 }
 
@@ -126,6 +157,10 @@ pub struct Sight {
     pub backup: bool,
     /// The disk fails.
     pub faulty: bool,
+    /// There is a log.
+    pub log: bool,
+    /// There is a copy that log increments fit on.
+    pub copy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,10 +194,19 @@ enum Kind {
     Verify,
     Fault,
     Heal,
+    SyncLog,
+    LogMessage,
+    Drive,
+    RemoveLog,
+    CatchUp,
+    LogIncrement,
+    Kill,
+    SetLog,
+    TableLog,
 }
 
 /// Kinds and how often each is drawn, relative to the others.
-const KINDS: [(Kind, u32); 29] = [
+const KINDS: [(Kind, u32); 38] = [
     (Kind::Put, 14),
     (Kind::Checkpoint, 11),
     (Kind::Commit, 9),
@@ -192,6 +236,15 @@ const KINDS: [(Kind, u32); 29] = [
     (Kind::Verify, 1),
     (Kind::Fault, 5),
     (Kind::Heal, 6),
+    (Kind::SyncLog, 3),
+    (Kind::LogMessage, 1),
+    (Kind::Drive, 3),
+    (Kind::RemoveLog, 2),
+    (Kind::CatchUp, 4),
+    (Kind::LogIncrement, 4),
+    (Kind::Kill, 2),
+    (Kind::SetLog, 1),
+    (Kind::TableLog, 2),
 ];
 
 const SLOTS: u8 = 3;
@@ -217,7 +270,7 @@ impl<'d> Plan<'d> {
     pub fn next(&mut self, sight: &Sight) -> Option<Op> {
         self.left = self.left.checked_sub(1)?;
         if sight.tables.is_empty() {
-            return Some(Op::Create { table: self.dice.choose(TABLES.into()) as u8 });
+            return Some(self.create());
         }
         let kind = self.kind(sight);
         Some(self.op(kind, sight))
@@ -245,7 +298,8 @@ impl<'d> Plan<'d> {
             Kind::Begin => Op::Begin { slot: free_slot(sight) },
             Kind::Put => {
                 let (slot, key, value, size) = self.row(sight);
-                Op::Put { slot, table, key, value, size }
+                let level = self.level(sight).filter(|_| slot.is_none());
+                Op::Put { slot, table, key, value, size, level }
             }
             Kind::Insert => {
                 let (slot, key, value, size) = self.row(sight);
@@ -259,15 +313,15 @@ impl<'d> Plan<'d> {
             Kind::Truncate => Op::Truncate { slot: self.slot(sight), table, ends: self.ends() },
             Kind::Get => Op::Get { slot: self.slot(sight), table, key: self.key() },
             Kind::Scan => Op::Scan { slot: self.slot(sight), table, ends: self.ends(), pattern: self.dice.choose(16) },
-            Kind::Commit => Op::Commit { slot: self.running(sight) },
+            Kind::Commit => Op::Commit { slot: self.running(sight), level: self.level(sight) },
             Kind::RollBack => Op::RollBack { slot: self.running(sight) },
-            Kind::Batch => self.batch(table),
+            Kind::Batch => self.batch(table, sight),
             Kind::Meanwhile => self.meanwhile(table),
             Kind::Checkpoint => self.checkpoint(),
             Kind::View => Op::View { slot: free_view(sight), name: self.name(2) },
             Kind::ReadView => Op::ReadView { slot: self.among(&sight.views), pattern: self.dice.choose(16) },
             Kind::CloseView => Op::CloseView { slot: self.among(&sight.views) },
-            Kind::Create => Op::Create { table: self.dice.choose(TABLES.into()) as u8 },
+            Kind::Create => self.create(),
             Kind::DropTable => Op::DropTable { table, force: self.dice.one_in(2) },
             Kind::Rename => Op::Rename { table, to: self.dice.choose(TABLES.into()) as u8 },
             Kind::Backup => Op::Backup { name: self.name(4), fresh: self.dice.one_in(5) },
@@ -280,10 +334,30 @@ impl<'d> Plan<'d> {
             Kind::Verify => Op::Verify,
             Kind::Fault => {
                 let how = Trouble::ALL[self.dice.choose(Trouble::ALL.len() as u32) as usize];
-                Op::Fault { how, after: self.dice.choose(8) }
+                let most = if how == Trouble::Die { 40 } else { 8 };
+                Op::Fault { how, after: self.dice.choose(most) }
             }
             Kind::Heal => Op::Heal,
+            Kind::SyncLog => Op::SyncLog { level: if self.dice.one_in(3) { Level::Write } else { Level::Sync } },
+            Kind::LogMessage => Op::LogMessage,
+            Kind::Drive => Op::Drive,
+            Kind::RemoveLog => Op::RemoveLog { backup: sight.backup && self.dice.one_in(2) },
+            Kind::CatchUp => Op::CatchUp,
+            Kind::LogIncrement => Op::LogIncrement { by_hand: self.dice.one_in(2) },
+            Kind::Kill => Op::Kill,
+            Kind::SetLog => Op::SetLog { on: self.dice.one_in(2) },
+            Kind::TableLog => Op::TableLog { table, on: self.dice.one_in(2) },
         }
+    }
+
+    fn create(&mut self) -> Op {
+        let table = self.dice.choose(TABLES.into()) as u8;
+        Op::Create { table, unlogged: self.config.log && self.dice.one_in(4) }
+    }
+
+    /// Now and then a commit says itself how safe it is to be.
+    fn level(&mut self, sight: &Sight) -> Option<Level> {
+        (sight.log && self.dice.one_in(3)).then(|| Level::ALL[self.dice.choose(3) as usize])
     }
 
     fn row(&mut self, sight: &Sight) -> (Option<u8>, u16, u32, u32) {
@@ -291,11 +365,12 @@ impl<'d> Plan<'d> {
         (self.slot(sight), self.key(), self.value, self.size())
     }
 
-    fn batch(&mut self, table: u8) -> Op {
+    fn batch(&mut self, table: u8, sight: &Sight) -> Op {
         let count = 1 + self.dice.choose(24) as u16;
         let value = self.value + 1;
         self.value += u32::from(count);
-        Op::Batch { table, key: self.key(), step: 1 + self.dice.choose(3) as u16, count, value, size: self.size() }
+        let (key, step, size) = (self.key(), 1 + self.dice.choose(3) as u16, self.size());
+        Op::Batch { table, key, step, count, value, size, level: self.level(sight) }
     }
 
     fn meanwhile(&mut self, table: u8) -> Op {
@@ -386,6 +461,10 @@ fn makes_sense(kind: Kind, sight: &Sight) -> bool {
         Kind::CopyStep | Kind::CopyAll | Kind::Stream | Kind::EndBackup => sight.backup,
         Kind::Fault => !sight.faulty,
         Kind::Heal => sight.faulty,
+        Kind::SyncLog | Kind::LogMessage | Kind::Drive | Kind::RemoveLog | Kind::TableLog => sight.log,
+        Kind::CatchUp => sight.log && sight.backup,
+        Kind::LogIncrement => sight.copy && !sight.backup,
+        Kind::SetLog => engine::LOG,
         _ => true,
     }
 }
