@@ -45,7 +45,8 @@ mod types;
 pub use backup::{BackupItem, BackupReport, CopyOptions, CopyReport, RestoreOptions, VerifyCopyOptions};
 pub use checkpoint::{CheckpointOptions, CheckpointReport, Dropped, PinKind};
 pub use db::{
-    Backup, BackupOptions, CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, CheckpointInfo, CheckpointRef, Cursor, Database, Near,
+    Backup, BackupOptions, CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, CheckpointInfo, CheckpointRef, Cursor, Database,
+    LOG_SEGMENT_BYTES_DEFAULT, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN, Near,
     Options, Range, Recovery, Row, Table, TableInfo, TableOptions, Transaction, View, Workers, check_table_name,
     restore, restore_stream, verify_copy,
 };
@@ -54,7 +55,7 @@ pub use maintenance::{Finding, OnDamage, Severity, VerifyOptions, VerifyReport};
 pub use options::{Contract, Durability, LogSettings, Settings};
 pub use page::Value;
 pub use progress::{OnProgress, Progress};
-pub use recovery::{RecoveryKind, RecoveryReport};
+pub use recovery::{RecoveryKind, RecoveryReport, Replayed};
 pub use types::{BlockAddr, CheckpointSeq, CommitSeq, Extent, Lineage, LogPosition, Lsn, Origin, TableId};
 
 /// The README, so that its code is compiled and run with the tests.

@@ -13,7 +13,7 @@ use crate::block::{DeadList, SpaceState};
 use crate::btree::TreeRoot;
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, Result};
-use crate::types::{CheckpointSeq, TableId};
+use crate::types::{CheckpointSeq, Lsn, TableId};
 
 use super::record::{CheckpointRecord, put_option, take_option};
 
@@ -130,6 +130,8 @@ pub struct TableEntry {
     pub config: String,
     /// Whether its commits go into the log.
     pub log: TableLog,
+    /// From here on the log has every commit of the table; a copy from before cannot be rolled forward by it.
+    pub logged_from: Lsn,
     /// States that a retained checkpoint needs, oldest first.
     pub states: Vec<TableState>,
     /// The space of the file as of the newest state; `None` while there is no state and hence no file.
@@ -140,7 +142,7 @@ impl TableEntry {
     /// A table that no checkpoint has found filled yet.
     #[must_use]
     pub fn new(id: TableId, config: String) -> Self {
-        Self { id, config, log: TableLog::On, states: Vec::new(), space: None }
+        Self { id, config, log: TableLog::On, logged_from: Lsn::default(), states: Vec::new(), space: None }
     }
 
     /// The newest state.
@@ -173,6 +175,8 @@ impl TableEntry {
             TableLog::Off => 1,
             TableLog::Starting => 2,
         });
+        out.put_u32(self.logged_from.segment);
+        out.put_u32(self.logged_from.offset);
         out.put_varint(self.states.len() as u64);
         for state in &self.states {
             out.put_u64(state.seq.to_raw());
@@ -198,6 +202,7 @@ impl TableEntry {
             2 => TableLog::Starting,
             n => return Err(Error::corrupt(format!("unknown state of a table's log {n}"))),
         };
+        let logged_from = Lsn { segment: r.u32()?, offset: r.u32()? };
         let count = r.varint()?;
         let mut states: Vec<TableState> = Vec::new();
         for _ in 0..count {
@@ -213,7 +218,7 @@ impl TableEntry {
             return Err(Error::corrupt("a table has states without space, or space without states"));
         }
         r.finish()?;
-        Ok(Self { id, config, log, states, space })
+        Ok(Self { id, config, log, logged_from, states, space })
     }
 }
 

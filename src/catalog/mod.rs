@@ -266,6 +266,25 @@ impl Catalog {
         self.roots.lock().slots = Some(slots);
     }
 
+    /// Makes a change of the set of tables again that the log tells of, in memory only: the next checkpoint records it. No
+    /// other change may run, and nobody uses the tables yet. `next_table` is raised above the id of a table that appears.
+    pub fn replay(&self, change: Change) {
+        let mut roots = self.roots.lock();
+        // Every row anew: those that changed are no rows of the checkpoint.
+        roots.rows_stale = true;
+        match &change {
+            Change::Create(slot, _) => roots.root.next_table = roots.root.next_table.max(slot.id().0 + 1),
+            Change::Drop(slots) => {
+                let bytes: u64 = slots.iter().map(|s| s.with_entry(TableEntry::live_bytes)).sum();
+                roots.table_bytes = roots.table_bytes.saturating_sub(bytes);
+                slots.iter().for_each(|s| s.set_dropped(true));
+            }
+            Change::Rename(..) | Change::Log(..) => {}
+        }
+        drop(roots);
+        self.take_effect(Vec::new(), Some(change));
+    }
+
     /// Takes tables out of sight, in memory only.
     pub fn forget(&self, slots: &[Arc<TableSlot>]) {
         let mut tables = self.tables.write();

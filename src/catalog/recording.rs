@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::entry::{CatalogKey, CheckpointEntry, Lists, TableEntry, checkpoint_key, table_key};
+use super::entry::{CatalogKey, CheckpointEntry, Lists, TableEntry, TableLog, checkpoint_key, table_key};
 use super::record::CheckpointRecord;
 use super::table::TableSlot;
 use super::{Catalog, Roots};
@@ -20,6 +20,8 @@ pub enum Change {
     Rename(Arc<TableSlot>, String),
     /// Tables vanish, from every checkpoint.
     Drop(Vec<Arc<TableSlot>>),
+    /// The commits of a table go into the log from now on, or no more.
+    Log(Arc<TableSlot>, TableLog),
 }
 
 /// A table with a new state, or with states that go.
@@ -145,6 +147,10 @@ impl Catalog {
                 batch.put(table_key(name), slot.entry().encode());
             }
             Some(Change::Drop(slots)) => slots.iter().for_each(|s| batch.delete(table_key(&s.name()))),
+            Some(Change::Log(slot, log)) => {
+                let entry = TableEntry { log: *log, ..slot.entry() };
+                batch.put(table_key(&slot.name()), entry.encode());
+            }
         }
         for gone in &drops.gone {
             batch.delete(checkpoint_key(*gone));
@@ -217,7 +223,7 @@ impl Catalog {
     }
 
     /// The checkpoint is the truth: now memory says so too.
-    fn take_effect(&self, rows: Vec<Row>, change: Option<Change>) {
+    pub(super) fn take_effect(&self, rows: Vec<Row>, change: Option<Change>) {
         for row in rows {
             row.slot.recorded(row.entry);
         }
@@ -237,6 +243,7 @@ impl Catalog {
                     tables.remove(&*slot.name());
                 }
             }
+            Some(Change::Log(slot, log)) => slot.set_log(log),
         }
     }
 }

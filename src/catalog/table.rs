@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::entry::TableEntry;
+use super::entry::{TableEntry, TableLog};
 use crate::block::BlockStore;
 use crate::btree::{Tree, TreeRoot};
 use crate::error::{Error, ErrorKind, Result};
@@ -105,6 +105,17 @@ impl TableSlot {
     /// Looks at the table's row without copying it.
     pub fn with_entry<T>(&self, look: impl FnOnce(&TableEntry) -> T) -> T {
         look(&self.state.lock().entry)
+    }
+
+    /// Whether the table's commits go into the log, if there is one.
+    #[must_use]
+    pub fn is_logged(&self) -> bool {
+        self.state.lock().entry.log != TableLog::Off
+    }
+
+    /// Remembers whether the table's commits go into the log.
+    pub fn set_log(&self, log: TableLog) {
+        self.state.lock().entry.log = log;
     }
 
     /// Puts the row that a checkpoint recorded in place.

@@ -3,13 +3,14 @@
 //! | step | after a crash here |
 //! | --- | --- |
 //! | 1 take the checkpoint lock; check names and pins | old root |
-//! | 2 close the commit gate for a moment: fix snapshot and sequence together | old root |
+//! | 2 close the commit gate for a moment: fix snapshot, sequence and position in the log together | old root |
 //! | 3 each dirty table: reconcile what the snapshot sees into available or new space | old root; the new blocks are unreachable, hence free |
 //! | 4 sync each table file written, and the directory once if files appeared | old root |
-//! | 5 each: settle the dead lists of dropped checkpoints | old root |
+//! | 5 sync the log; each: settle the dead lists of dropped checkpoints | old root |
 //! | 6 rows into the catalog; 3 to 5 for its own tree | old root |
 //! | 7 write and sync the root record | old **or** new, both complete |
 //! | 8 mirror the record to the second slot; what is now unreachable becomes available | new root |
+//! | 9 remove segments of the log that no recovery needs | new root |
 //!
 //! - **C1** A checkpoint holds exactly what its snapshot sees. **C2** All tables, one snapshot. **C3** A commit is wholly in
 //!   it or wholly after it.
@@ -20,6 +21,17 @@
 //! A change of the set of tables is a checkpoint of the catalog alone: steps 6, 7, 8 under a *minor* number. The tables
 //! keep their newest states, and what was committed to them since stays as volatile as it was. It waits for no checkpoint
 //! that is still at steps 2 to 4: its number is below the running one's, and the catalog gets both in order.
+//!
+//! # The log
+//!
+//! The position is fixed in step 2, while nobody is between appending a record and applying it: what was appended before it
+//! is in the checkpoint, what comes after it is not (C3). The log is synced up to there before the root record is written
+//! (L7): otherwise a crash could leave a checkpoint that holds a commit, and a log that does not and goes on with others.
+//!
+//! A change of the set of tables becomes a record of the log too, for those who roll forward an older state: a copy, or
+//! the checkpoint that a backup has pinned. The catalog comes first and the log second. Space in the log is taken before,
+//! so that what has become durable in the one cannot be refused by the other; and since a table is in nobody's hands before
+//! its record is in the log, its rows come after it.
 //!
 //! # When it fails
 //!
@@ -40,10 +52,13 @@ pub use choice::{CheckpointOptions, Dropped, check_name};
 pub use pins::{Pin, PinKind, Pins};
 
 use crate::block::{BlockStore, drop_entry};
-use crate::catalog::{Catalog, Change, CheckpointRecord, Recording, Row, TableEntry, TableSlot, TableState};
+use crate::catalog::{Catalog, Change, CheckpointRecord, Recording, Row, TableEntry, TableLog, TableSlot, TableState};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::{Log, Reservation};
+use crate::options::Durability;
+use crate::record::{Record, SchemaChange};
 use crate::sync::Clock;
-use crate::types::{CheckpointSeq, CommitSeq, Extent};
+use crate::types::{CheckpointSeq, CommitSeq, Extent, LogPosition, Lsn};
 
 /// What a checkpoint did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +79,7 @@ pub struct Checkpointer {
     catalog: Arc<Catalog>,
     pins: Arc<Pins>,
     clock: Arc<dyn Clock>,
+    log: Option<Arc<Log>>,
     /// One checkpoint at a time.
     lock: Mutex<()>,
     /// One recording in the catalog at a time, of a checkpoint or of a change of the set of tables. Taken after `lock`.
@@ -76,8 +92,14 @@ type Failures = Vec<(Arc<TableSlot>, Error)>;
 impl Checkpointer {
     /// For the tables of `catalog`; `pins` says which checkpoints may not go.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, pins: Arc<Pins>, clock: Arc<dyn Clock>) -> Self {
-        Self { catalog, pins, clock, lock: Mutex::new(()), recording: Mutex::new(()) }
+    pub fn new(catalog: Arc<Catalog>, pins: Arc<Pins>, clock: Arc<dyn Clock>, log: Option<Arc<Log>>) -> Self {
+        Self { catalog, pins, clock, log, lock: Mutex::new(()), recording: Mutex::new(()) }
+    }
+
+    /// The log, if the database has one and may be written.
+    #[must_use]
+    pub const fn log(&self) -> Option<&Arc<Log>> {
+        self.log.as_ref()
     }
 
     /// Which checkpoints may not go, and why.
@@ -89,7 +111,13 @@ impl Checkpointer {
     /// True when a checkpoint would find something to do.
     #[must_use]
     pub fn is_due(&self) -> bool {
-        !self.surplus().is_empty() || self.catalog.tables().iter().any(|t| is_changed(t))
+        !self.surplus().is_empty() || self.holds_log() || self.catalog.tables().iter().any(|t| is_changed(t))
+    }
+
+    /// True when the newest checkpoint keeps segments of the log that a new one would not need.
+    fn holds_log(&self) -> bool {
+        let position = self.catalog.newest().log.map(|log| log.lsn.segment);
+        self.log.as_ref().zip(position).is_some_and(|(log, segment)| log.end().segment > segment)
     }
 
     /// Takes a checkpoint of the whole database.
@@ -107,16 +135,58 @@ impl Checkpointer {
         if options.may_skip() && newest.seq >= CheckpointSeq::major(1) && !self.is_due() {
             return Ok(CheckpointReport { seq: newest.seq, taken: false, dropped: Vec::new(), tables: 0 });
         }
+        let report = self.take_now(options)?;
+        drop(lock);
+        Ok(report)
+    }
+
+    /// Steps 2 to 9; the caller holds the checkpoint lock.
+    fn take_now(&self, options: &CheckpointOptions) -> Result<CheckpointReport> {
         let ctx = self.catalog.context();
-        let (seq, snapshot) = ctx.epoch.begin(|| ctx.registry.visible());
-        let done = self.write(seq, snapshot, options);
+        let mut end = Lsn::default();
+        let (seq, snapshot) = ctx.epoch.begin(|| {
+            end = self.log.as_ref().map_or(end, |log| log.end());
+            ctx.registry.visible()
+        });
+        let done = self.write(seq, snapshot, end, options);
         ctx.epoch.finish();
         if done.is_err() {
             self.abandon(seq);
         }
         let (tables, dropped) = done.map_err(|e| self.failed(e))?;
-        drop(lock);
+        self.trim_log(seq, end);
         Ok(CheckpointReport { seq, taken: true, dropped, tables })
+    }
+
+    /// Step 9. The checkpoint is complete: that segments stay is no failure of it, and the next one tries again.
+    fn trim_log(&self, seq: CheckpointSeq, position: Lsn) {
+        let (Some(log), Some(settings)) = (&self.log, self.catalog.root().settings.log) else { return };
+        if position.offset > 0 {
+            let mark = Record::Checkpoint { seq, position };
+            let _ = log.append(&mark.encode(), Durability::Buffered);
+        }
+        if !settings.keep {
+            let _ = log.remove_before(position.segment);
+        }
+    }
+
+    /// Lets the commits of a table go into the log from now on, or no more, durably. Every committed state of the table
+    /// stays: before the one, all that is not in the log comes into a checkpoint; after the other, all that was in it.
+    ///
+    /// # Errors
+    /// `NotFound`; those of [`Checkpointer::take`].
+    pub fn set_table_log(&self, name: &str, on: bool) -> Result<()> {
+        self.catalog.context().health.check()?;
+        let _lock = self.lock.lock();
+        let slot = self.catalog.table(name)?;
+        if slot.with_entry(|e| e.log) == if on { TableLog::On } else { TableLog::Off } {
+            return Ok(());
+        }
+        let forced = CheckpointOptions::new().force(true);
+        self.take_now(&forced)?;
+        let log = if on { TableLog::Starting } else { TableLog::Off };
+        self.change_with(|_| Ok(Some(Change::Log(slot, log))), || self.take_now(&forced).map(drop))?;
+        self.take_now(&forced).map(drop)
     }
 
     /// Makes a change of the set of tables durable, with a checkpoint of the catalog alone.
@@ -126,6 +196,15 @@ impl Checkpointer {
     /// # Errors
     /// What `make` returns; `Poisoned`; `Io`.
     pub fn change(&self, make: impl FnOnce(&Catalog) -> Result<Option<Change>>) -> Result<()> {
+        self.change_with(make, || self.take(&CheckpointOptions::new().force(true)).map(drop))
+    }
+
+    /// As [`Checkpointer::change`]; `take` takes the checkpoint that may have to come first.
+    fn change_with(
+        &self,
+        make: impl FnOnce(&Catalog) -> Result<Option<Change>>,
+        take: impl Fn() -> Result<()>,
+    ) -> Result<()> {
         self.catalog.context().health.check()?;
         let (_recording, seq) = loop {
             let recording = self.recording.lock();
@@ -133,7 +212,7 @@ impl Checkpointer {
                 break (recording, seq);
             }
             drop(recording);
-            self.take(&CheckpointOptions::new().force(true))?;
+            take()?;
         };
         self.catalog.context().health.check()?;
         let _decided = self.pins.decide();
@@ -142,10 +221,20 @@ impl Checkpointer {
         let succeeded = newest.name.is_none() && !self.pins.is_pinned(newest.seq);
         let drop = if succeeded { BTreeSet::from([newest.seq]) } else { BTreeSet::new() };
         let time_ms = self.clock.now_ms();
+        let told = self.tell(seq, &change)?;
         let recording =
             Recording { seq, name: None, time_ms, log: newest.log, rows: Vec::new(), change: Some(change), drop };
         self.catalog.record(recording).map_err(|e| self.failed(e))?;
-        Ok(())
+        told.map_or(Ok(()), |told| told.write().map_err(|e| self.failed(e)))
+    }
+
+    /// Takes space in the log for the records of a change.
+    fn tell(&self, seq: CheckpointSeq, change: &Change) -> Result<Option<Told<'_>>> {
+        let Some(log) = &self.log else { return Ok(None) };
+        let changes = describe(change);
+        let records: Vec<Vec<u8>> = changes.into_iter().map(|change| Record::Schema { seq, change }.encode()).collect();
+        let space = records.iter().map(|record| log.reserve(record.len())).collect::<Result<Vec<_>>>();
+        Ok(Some(Told { log, records, space: space.map_err(|e| self.failed(e))? }))
     }
 
     /// Steps 3 to 8. Returns how many tables had changed, and what was dropped.
@@ -153,10 +242,14 @@ impl Checkpointer {
         &self,
         seq: CheckpointSeq,
         snapshot: CommitSeq,
+        end: Lsn,
         options: &CheckpointOptions,
     ) -> Result<(usize, Vec<Dropped>)> {
         let (tables, vanishing) = self.reconcile(seq, snapshot)?;
         self.sync()?;
+        if let Some(log) = &self.log {
+            log.sync(Durability::Sync)?;
+        }
         let _recording = self.recording.lock();
         if let Some((_, e)) = vanishing.into_iter().find(|(slot, _)| !slot.is_dropped()) {
             return Err(e);
@@ -173,17 +266,11 @@ impl Checkpointer {
         let mut retained: Vec<CheckpointSeq> =
             self.catalog.checkpoints().iter().map(|c| c.seq).filter(|s| !drop.contains(s)).collect();
         retained.push(seq);
-        let rows = self.settle_rows(seq, &retained)?;
+        let rows = self.settle_rows(seq, end, &retained)?;
+        let root = self.catalog.root();
+        let log = self.log.as_ref().map(|_| LogPosition { lineage: root.lineage, lsn: end });
         let name = options.name_wanted().map(str::to_owned);
-        self.catalog.record(Recording {
-            seq,
-            name,
-            time_ms: self.clock.now_ms(),
-            log: None,
-            rows,
-            change: None,
-            drop,
-        })?;
+        self.catalog.record(Recording { seq, name, time_ms: self.clock.now_ms(), log, rows, change: None, drop })?;
         Ok((tables, choice.report))
     }
 
@@ -221,26 +308,32 @@ impl Checkpointer {
     }
 
     /// Step 5: the rows that change. Nothing is decided yet.
-    fn settle_rows(&self, seq: CheckpointSeq, retained: &[CheckpointSeq]) -> Result<Vec<Row>> {
+    fn settle_rows(&self, seq: CheckpointSeq, end: Lsn, retained: &[CheckpointSeq]) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         for slot in self.catalog.tables() {
             let root = slot.unrecorded();
-            if root.is_none() && slot.with_entry(|e| surplus_states(e, retained).is_empty()) {
+            let started = slot.with_entry(|e| e.log == TableLog::Starting);
+            if root.is_none() && !started && slot.with_entry(|e| surplus_states(e, retained).is_empty()) {
                 continue;
             }
             let store = Arc::clone(&self.catalog.open(&slot)?.store);
             let mut entry = slot.entry();
+            if started {
+                // All that the table holds is in this checkpoint, and what comes after it is in the log.
+                (entry.log, entry.logged_from) = (TableLog::On, end);
+            }
             let space = match root {
                 Some(root) => {
                     let settled = store.finish_checkpoint(seq);
                     let size = settled.state.size;
                     entry.states.push(TableState { seq, root, size, dead: settled.dead });
-                    settled.state
+                    Some(settled.state)
                 }
-                None => store.space(),
+                None if entry.states.is_empty() => None,
+                None => Some(store.space()),
             };
             let freed = drop_states(&mut entry, retained);
-            entry.space = Some(space);
+            entry.space = space;
             if let Some(space) = &mut entry.space {
                 space.free(&freed);
             }
@@ -281,6 +374,37 @@ impl Checkpointer {
     #[must_use]
     pub fn find(&self, name: &str) -> Option<CheckpointRecord> {
         self.catalog.checkpoints().into_iter().find(|c| c.name.as_deref() == Some(name))
+    }
+}
+
+/// Records of a change of the set of tables, with the space for them.
+struct Told<'a> {
+    log: &'a Log,
+    records: Vec<Vec<u8>>,
+    space: Vec<Reservation<'a>>,
+}
+
+impl Told<'_> {
+    /// Writes the records, durably.
+    fn write(self) -> Result<()> {
+        let mut last = None;
+        for (space, record) in self.space.into_iter().zip(&self.records) {
+            last = Some(self.log.append_reserved(space, record, Durability::Sync)?);
+        }
+        last.map_or(Ok(()), |ticket| self.log.wait(&ticket))
+    }
+}
+
+/// A change of the set of tables in the words of the log.
+fn describe(change: &Change) -> Vec<SchemaChange> {
+    match change {
+        Change::Create(slot, name) => {
+            let (config, log) = slot.with_entry(|e| (e.config.clone(), e.log != TableLog::Off));
+            vec![SchemaChange::Create { id: slot.id(), name: name.clone(), config, log }]
+        }
+        Change::Rename(slot, name) => vec![SchemaChange::Rename { id: slot.id(), name: name.clone() }],
+        Change::Drop(slots) => slots.iter().map(|slot| SchemaChange::Drop { id: slot.id() }).collect(),
+        Change::Log(slot, log) => vec![SchemaChange::Log { id: slot.id(), on: *log != TableLog::Off }],
     }
 }
 

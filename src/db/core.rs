@@ -8,12 +8,14 @@ use parking_lot::Mutex;
 use strandline_vfs::Lock;
 
 use crate::catalog::{Catalog, Context};
-use crate::checkpoint::Checkpointer;
+use crate::checkpoint::{CheckpointOptions, CheckpointReport, Checkpointer};
 use crate::error::{Error, ErrorKind, Result};
+use crate::log::Log;
+use crate::options::Durability;
 use crate::recovery::RecoveryReport;
 use crate::sync::{Clock, Entropy};
 use crate::txn::Claims;
-use crate::types::TableId;
+use crate::types::{CommitSeq, TableId};
 
 use super::workers::Timer;
 
@@ -27,8 +29,11 @@ pub(super) struct Core {
     pub catalog: Arc<Catalog>,
     pub checkpointer: Checkpointer,
     pub claims: Claims,
-    /// One commit at a time is applied; its number is drawn and published inside.
-    pub commit: Mutex<()>,
+    /// The number of the last commit that was applied. One at a time is appended to the log and applied, so the order of
+    /// numbers is the order of the log.
+    pub commit: Mutex<CommitSeq>,
+    /// What a commit waits for unless its transaction says otherwise.
+    pub durability: Durability,
     pub next_txn: AtomicU64,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -37,6 +42,7 @@ pub(super) struct Core {
     /// The tables that existed when the open backup was opened.
     pub backed_up: Mutex<Option<BTreeSet<TableId>>>,
     pub open_files_max: usize,
+    pub read_only: bool,
     closed: AtomicBool,
     locks: Mutex<Vec<Box<dyn Lock>>>,
 }
@@ -47,15 +53,18 @@ impl Core {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         timer: Timer,
+        durability: Durability,
         open_files_max: usize,
     ) -> Self {
+        let visible = opened.catalog.context().registry.visible();
         Self {
             id: NEXT_CORE.fetch_add(1, Ordering::Relaxed),
             ctx: Arc::clone(opened.catalog.context()),
             catalog: opened.catalog,
             checkpointer: opened.checkpointer,
             claims: Claims::new(),
-            commit: Mutex::new(()),
+            commit: Mutex::new(visible),
+            durability,
             next_txn: AtomicU64::new(1),
             clock,
             entropy,
@@ -63,6 +72,7 @@ impl Core {
             timer,
             backed_up: Mutex::new(None),
             open_files_max,
+            read_only: opened.read_only,
             closed: AtomicBool::new(false),
             locks: Mutex::new(opened.locks),
         }
@@ -79,10 +89,62 @@ impl Core {
     /// Errs when nothing may be written.
     pub fn check_writable(&self) -> Result<()> {
         self.check_open()?;
-        if self.ctx.read_only {
+        if self.read_only {
             return Err(Error::new(ErrorKind::ReadOnly, "the database is open read-only").remedy("open it for writing"));
         }
         self.ctx.health.check()
+    }
+
+    /// The log of a database that has one and may be written.
+    pub fn log(&self) -> Option<&Arc<Log>> {
+        self.checkpointer.log()
+    }
+
+    /// The log, for a call that makes no sense without one.
+    ///
+    /// # Errors
+    /// `InvalidArgument` without a log.
+    pub fn needs_log(&self) -> Result<&Arc<Log>> {
+        self.log().ok_or_else(|| {
+            Error::invalid("the database has no log").remedy("open it with the log switched on: it is remembered")
+        })
+    }
+
+    /// Takes a checkpoint.
+    ///
+    /// # Errors
+    /// Those of [`Checkpointer::take`].
+    pub fn checkpoint(&self, options: &CheckpointOptions) -> Result<CheckpointReport> {
+        self.timer.begins(self.log());
+        let report = self.checkpointer.take(options)?;
+        self.catalog.close_surplus_files(self.open_files_max);
+        Ok(report)
+    }
+
+    /// Removes segments of the log before the last checkpoint, and before number `below`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when segments are removed automatically; `Io`.
+    pub fn remove_log(&self, below: u32) -> Result<Vec<u32>> {
+        let (Some(log), root) = (self.log(), self.catalog.root()) else { return Ok(Vec::new()) };
+        if root.settings.log.as_ref().is_some_and(|settings| !settings.keep) {
+            return Err(Error::invalid("segments of the log are removed automatically")
+                .remedy("open the database with `keep_log` to remove them by call"));
+        }
+        let needed = root.newest.log.map_or(0, |log| log.lsn.segment);
+        log.remove_before(needed.min(below))
+    }
+
+    /// Passes the result of a call to the log on. When the log cannot be believed any more, neither can the database.
+    ///
+    /// # Errors
+    /// The call's.
+    pub fn logged<T>(&self, done: Result<T>) -> Result<T> {
+        done.inspect_err(|e| {
+            if self.log().is_some_and(|log| log.check().is_err()) {
+                self.ctx.health.poison(e);
+            }
+        })
     }
 
     /// Marks the database as closed; false when it was already.

@@ -12,10 +12,11 @@ use super::table::{Table, TableInfo, TableOptions, check_table_name};
 use super::transaction::Transaction;
 use super::view::{CheckpointRef, View};
 use super::workers;
-use crate::catalog::{Catalog, Change, TableEntry, TableSlot, TableUse, UseKind};
+use crate::catalog::{Catalog, Change, TableEntry, TableLog, TableSlot, TableUse, UseKind};
 use crate::checkpoint::{CheckpointOptions, CheckpointReport, PinKind, check_name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::options::Settings;
+use crate::options::{Durability, Settings};
+use crate::record::Record;
 use crate::recovery::RecoveryReport;
 use crate::types::{CheckpointSeq, Lineage, TableId};
 
@@ -72,7 +73,64 @@ impl Database {
     /// `Closed`.
     pub fn begin(&self) -> Result<Transaction<'_>> {
         self.core.check_open()?;
-        Ok(Transaction::begin(&self.core))
+        Ok(Transaction::begin(&self.core, None))
+    }
+
+    /// Begins a transaction whose commit waits for `durability` and no more.
+    ///
+    /// # Errors
+    /// `InvalidArgument` without a log; `Closed`.
+    pub fn begin_with(&self, durability: Durability) -> Result<Transaction<'_>> {
+        self.core.check_open()?;
+        if !self.core.read_only {
+            self.core.needs_log()?;
+        }
+        Ok(Transaction::begin(&self.core, Some(durability)))
+    }
+
+    /// Makes everything that was committed before the call as durable as `durability` says.
+    ///
+    /// # Errors
+    /// `InvalidArgument` without a log; `ReadOnly`; `Closed`; `Io`, after which the database is poisoned; `Poisoned`.
+    pub fn sync_log(&self, durability: Durability) -> Result<()> {
+        self.core.check_writable()?;
+        self.core.logged(self.core.needs_log()?.sync(durability))
+    }
+
+    /// Writes a text of the application's into the log, where `strandline printlog` shows it. It is as durable as a commit.
+    ///
+    /// # Errors
+    /// As [`Database::sync_log`].
+    pub fn log_message(&self, text: &str) -> Result<()> {
+        self.core.check_writable()?;
+        let log = self.core.needs_log()?;
+        let ticket = self.core.logged(log.append(&Record::Message(text).encode(), self.core.durability))?;
+        self.core.logged(log.wait(&ticket))
+    }
+
+    /// Removes the segments of the log that lie wholly before the last checkpoint; returns their numbers. For databases that
+    /// keep them ([`crate::Options::keep_log`]); an open backup holds those that it listed. Without a log there are none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when segments are removed automatically; `ReadOnly`; `Closed`; `Poisoned`; `Io`.
+    pub fn remove_log(&self) -> Result<Vec<u32>> {
+        self.core.check_writable()?;
+        self.core.remove_log(u32::MAX)
+    }
+
+    /// Takes a table into the log, or out of it, durably; every committed state stays. Takes checkpoints inside.
+    ///
+    /// # Errors
+    /// `NotFound`; `Busy` while a backup is open, if the table is to be logged: the state that a crash would fall back to
+    /// could not be brought up from the log; `InvalidArgument` without a log; those of [`Database::checkpoint`].
+    pub fn set_table_log(&self, name: &str, on: bool) -> Result<()> {
+        self.core.check_writable()?;
+        self.core.needs_log()?;
+        if on && self.core.checkpointer.pins().backup().is_some() {
+            let slot = self.core.catalog.table(name)?;
+            return Err(busy(&slot, "taken into the log", "a backup is open").remedy("end the backup and try again"));
+        }
+        self.core.checkpointer.set_table_log(name, on)
     }
 
     /// Makes a table, durably, and opens it. One that exists already is opened.
@@ -92,7 +150,9 @@ impl Database {
                 return Ok(None);
             }
             let id = TableId(catalog.root().next_table);
-            let slot = Arc::new(TableSlot::new(name, TableEntry::new(id, options.config.clone())));
+            let log = if options.unlogged { TableLog::Off } else { TableLog::On };
+            let entry = TableEntry { log, ..TableEntry::new(id, options.config.clone()) };
+            let slot = Arc::new(TableSlot::new(name, entry));
             made = Some(Arc::clone(&slot));
             Ok(Some(Change::Create(slot, name.to_owned())))
         })?;
@@ -213,6 +273,7 @@ impl Database {
                 name,
                 id: e.id,
                 config: e.config.clone(),
+                logged: e.log != TableLog::Off,
                 file_bytes: e.newest().map_or(0, |s| s.size),
             })
         };
@@ -227,9 +288,7 @@ impl Database {
     /// repeated.
     pub fn checkpoint(&self, options: CheckpointOptions) -> Result<CheckpointReport> {
         self.core.check_writable()?;
-        let report = self.core.checkpointer.take(&options)?;
-        self.core.catalog.close_surplus_files(self.core.open_files_max);
-        Ok(report)
+        self.core.checkpoint(&options)
     }
 
     /// All retained checkpoints, oldest first; empty while there is none.
@@ -307,6 +366,19 @@ impl Database {
         self.core.timer.set(every);
     }
 
+    /// Takes a checkpoint whenever that many bytes have been logged since the last one; `None` switches that off. Less than the
+    /// smallest segment, 100 KB, is raised to it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` without a log.
+    pub fn set_checkpoint_every_log_bytes(&self, every: Option<u64>) -> Result<()> {
+        if every.is_some() {
+            self.core.needs_log()?;
+        }
+        self.core.timer.set_bytes(every);
+        Ok(())
+    }
+
     /// Runs what is due of the background services, with [`crate::Workers::Manual`]; true when there was something.
     ///
     /// # Errors
@@ -331,7 +403,10 @@ impl Database {
             let _ = thread.join();
         }
         let last = match self.core.check_writable() {
-            Ok(()) => self.end_backup().and_then(|()| self.core.checkpointer.take(&CheckpointOptions::new()).map(drop)),
+            Ok(()) => self.end_backup().and_then(|()| {
+                self.core.checkpointer.take(&CheckpointOptions::new())?;
+                self.core.log().map_or(Ok(()), |log| self.core.logged(log.close()))
+            }),
             Err(e) if matches!(e.kind(), ErrorKind::ReadOnly | ErrorKind::Closed) => Ok(()),
             Err(e) => Err(e),
         };

@@ -25,7 +25,10 @@ mod workers;
 pub use backup::{Backup, BackupOptions};
 pub use cursor::{Cursor, Near, Range, Row};
 pub use database::{CheckpointInfo, Database};
-pub use options::{CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, Options, Recovery, Workers};
+pub use options::{
+    CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, LOG_SEGMENT_BYTES_DEFAULT, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN,
+    Options, Recovery, Workers,
+};
 pub use table::{Table, TableInfo, TableOptions, check_table_name};
 pub use transaction::Transaction;
 pub use verify::{restore, restore_stream, verify_copy};

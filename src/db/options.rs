@@ -13,7 +13,7 @@ use super::workers::{self, Timer};
 use crate::btree::TreeOptions;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::options::Contract;
+use crate::options::{Contract, Durability};
 use crate::recovery::{self, Request};
 use crate::sync::{Clock, Entropy, SystemClock, SystemEntropy};
 
@@ -22,6 +22,15 @@ pub const CACHE_BYTES_DEFAULT: usize = 256 << 20;
 
 /// The smallest cache; less is raised to it. Enough to work, for simulation; a real load wants megabytes.
 pub const CACHE_BYTES_MIN: usize = 4 << 10;
+
+/// Bytes of a segment of the log where nothing else is asked for: 64 MiB.
+pub const LOG_SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// The smallest segment of the log.
+pub const LOG_SEGMENT_BYTES_MIN: u64 = 100 << 10;
+
+/// The largest segment of the log.
+pub const LOG_SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
 /// Who runs the services in the background.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,8 +75,16 @@ pub struct Options {
     restore_only: Vec<String>,
     unit: Option<u32>,
     contract: Option<Contract>,
+    log: Option<bool>,
+    log_dir: Option<String>,
+    keep_log: Option<bool>,
+    segment_bytes: u64,
+    any_segment_bytes: bool,
+    durability: Durability,
+    salvage: bool,
     cache_bytes: usize,
     checkpoint_every: Option<Duration>,
+    checkpoint_every_log_bytes: Option<u64>,
     workers: Workers,
     tree: TreeOptions,
     open_files_max: usize,
@@ -94,8 +111,16 @@ impl Options {
             restore_only: Vec::new(),
             unit: None,
             contract: None,
+            log: None,
+            log_dir: None,
+            keep_log: None,
+            segment_bytes: LOG_SEGMENT_BYTES_DEFAULT,
+            any_segment_bytes: false,
+            durability: Durability::Sync,
+            salvage: false,
             cache_bytes: CACHE_BYTES_DEFAULT,
             checkpoint_every: None,
+            checkpoint_every_log_bytes: None,
             workers: Workers::Threads,
             tree: TreeOptions::default(),
             open_files_max: 256,
@@ -180,6 +205,71 @@ impl Options {
         self
     }
 
+    /// Whether there is a log: with one, a commit that has returned is there after a crash. Remembered; off in a new database.
+    /// Switching it keeps every committed state.
+    #[must_use]
+    pub const fn log(mut self, log: bool) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    /// The directory of the log's segments, relative to the home or absolute; made if it is missing. Remembered; the home
+    /// itself where none is given. It holds the log of one database.
+    #[must_use]
+    pub fn log_dir(mut self, dir: impl Into<String>) -> Self {
+        self.log_dir = Some(dir.into());
+        self
+    }
+
+    /// Keeps the segments of the log that no recovery needs, so that increments of the log can carry them, until
+    /// [`Database::remove_log`] or a backup removes them. Remembered; off in a new database.
+    #[must_use]
+    pub const fn keep_log(mut self, keep: bool) -> Self {
+        self.keep_log = Some(keep);
+        self
+    }
+
+    /// Size that a segment of the log is ended at, in bytes, from 100 KiB to 2 GiB; 64 MiB by default. A larger record gets a
+    /// segment of its own.
+    #[must_use]
+    pub const fn log_segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self.any_segment_bytes = false;
+        self
+    }
+
+    /// As [`Options::log_segment_bytes`] without its limits; for simulation, which wants all boundaries close.
+    #[must_use]
+    pub const fn log_segment_bytes_unchecked(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self.any_segment_bytes = true;
+        self
+    }
+
+    /// What a commit waits for when there is a log, unless its transaction says otherwise; [`Durability::Sync`] by default. Not
+    /// remembered.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Opens a database whose log is damaged: what stands before the damage is kept, what stands behind it is given up, and
+    /// the history forks.
+    #[must_use]
+    pub const fn salvage(mut self, salvage: bool) -> Self {
+        self.salvage = salvage;
+        self
+    }
+
+    /// Takes a checkpoint whenever that many bytes have been logged since the last one; off by default. Less than the smallest
+    /// segment, 100 KiB, is raised to it.
+    #[must_use]
+    pub const fn checkpoint_every_log_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.checkpoint_every_log_bytes = bytes;
+        self
+    }
+
     /// Takes a checkpoint whenever that long has passed since the last one ended; off by default.
     #[must_use]
     pub const fn checkpoint_every(mut self, every: Option<Duration>) -> Self {
@@ -223,6 +313,10 @@ impl Options {
     /// `Corrupt` with file and offset; `WrongBase` when two databases lie over each other; `NeedsRecovery`;
     /// `Unsupported` for files of a newer release; `InvalidArgument`; `Io`. Nothing stays taken.
     pub fn open(self, home: impl AsRef<Path>) -> Result<Database> {
+        if !self.any_segment_bytes && !(LOG_SEGMENT_BYTES_MIN..=LOG_SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
+            return Err(Error::invalid(format!("segments of the log of {} bytes", self.segment_bytes))
+                .remedy(format!("choose a size from {LOG_SEGMENT_BYTES_MIN} to {LOG_SEGMENT_BYTES_MAX} bytes")));
+        }
         let opened = recovery::open(Request {
             vfs: self.vfs,
             home: home.as_ref().to_owned(),
@@ -233,13 +327,23 @@ impl Options {
             restore_only: self.restore_only,
             unit: self.unit,
             contract: self.contract,
+            log: self.log,
+            log_dir: self.log_dir,
+            keep_log: self.keep_log,
+            segment_bytes: self.segment_bytes,
+            salvage: self.salvage,
             cache: Cache::new(self.cache_bytes.max(CACHE_BYTES_MIN)),
             tree: self.tree.within_limits(),
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
         })?;
         let timer = Timer::new(self.checkpoint_every.filter(|_| !self.read_only));
-        let core = Arc::new(Core::new(opened, self.clock, self.entropy, timer, self.open_files_max));
+        let core = Core::new(opened, self.clock, self.entropy, timer, self.durability, self.open_files_max);
+        if self.checkpoint_every_log_bytes.is_some() && !self.read_only {
+            core.needs_log()?;
+            core.timer.set_bytes(self.checkpoint_every_log_bytes);
+        }
+        let core = Arc::new(core);
         let thread = match self.workers {
             Workers::Threads if !self.read_only => {
                 Some(workers::spawn(&core).map_err(|e| Error::io(e, "start a thread for", home.as_ref()))?)

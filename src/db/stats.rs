@@ -20,6 +20,8 @@ pub(super) fn collect(core: &Core) -> Vec<(&'static str, u64)> {
         file_bytes += end;
         available += free + pending;
     }
+    let log = core.log().map(|log| log.counters()).unwrap_or_default();
+    let segments = core.log().map(|log| log.segments()).unwrap_or_default();
     let checkpoints = core.catalog.checkpoints();
     let newest = checkpoints.last().map_or(0, |c| c.bytes);
     vec![
@@ -36,6 +38,12 @@ pub(super) fn collect(core: &Core) -> Vec<(&'static str, u64)> {
         ("file_bytes", file_bytes),
         ("file_bytes_available", available),
         ("files_open", files),
+        ("log_bytes", log.bytes),
+        ("log_records", log.records),
+        ("log_segment_bytes", segments.iter().map(|s| s.bytes).sum()),
+        ("log_segments", segments.len() as u64),
+        ("log_syncs", log.syncs),
+        ("log_written_bytes", log.written),
         ("newest_checkpoint_bytes", newest),
         ("oldest_snapshot", core.ctx.registry.oldest().0),
         ("syncs", io.syncs),

@@ -48,6 +48,7 @@ impl Table {
 pub struct TableOptions {
     pub(super) config: String,
     pub(super) exclusive: bool,
+    pub(super) unlogged: bool,
 }
 
 impl TableOptions {
@@ -61,6 +62,14 @@ impl TableOptions {
     #[must_use]
     pub fn config(mut self, config: impl Into<String>) -> Self {
         self.config = config.into();
+        self
+    }
+
+    /// Whether the table's commits go into the log, if the database has one; they do by default. Without, the table has the
+    /// durability of checkpoints, also for its part of a transaction that writes logged tables as well.
+    #[must_use]
+    pub const fn log(mut self, log: bool) -> Self {
+        self.unlogged = !log;
         self
     }
 
@@ -81,6 +90,8 @@ pub struct TableInfo {
     pub id: TableId,
     /// The text given when it was made.
     pub config: String,
+    /// Its commits go into the log, if the database has one.
+    pub logged: bool,
     /// Bytes of its file at the newest checkpoint; 0 for a table without a file.
     pub file_bytes: u64,
 }

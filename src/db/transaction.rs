@@ -4,6 +4,11 @@
 //! commit newer than the snapshot wrote it; either way the first updater has won and the write gives `Conflict` at once
 //! (T2). A commit prepares everything that can fail (pages to read, large values to write), then applies all writes under
 //! one number and publishes it with one store (T1): a reader sees the whole transaction or none of it.
+//!
+//! With a log, the commit's record is appended together with applying it, so both orders are the same. What cannot be
+//! appended, because the device is full, is not applied either. Then, with nothing locked but the gate of the checkpoint, the
+//! commit waits for what its durability asks for; whoever leads the sync makes durable what all others have appended
+//! meanwhile. Only then is it published: nobody sees a durable commit that a crash could still take away (T4).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -19,7 +24,9 @@ use crate::btree::TreeCursor;
 use crate::catalog::{OpenTable, TableUse, UseKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{KEY_MAX, VALUE_MAX};
+use crate::options::Durability;
 use crate::page::Value;
+use crate::record::CommitEncoder;
 use crate::txn::{SnapshotGuard, WriteBuffer};
 use crate::types::{CommitSeq, TableId};
 
@@ -41,6 +48,8 @@ pub struct Transaction<'db> {
     tables: BTreeMap<TableId, TableUse>,
     /// A write failed in a way after which the transaction must not commit.
     failed: bool,
+    /// What the commit waits for, where the transaction was begun with that.
+    durability: Option<Durability>,
 }
 
 /// What a truncation has taken so far.
@@ -54,7 +63,7 @@ struct Taken {
 }
 
 impl<'db> Transaction<'db> {
-    pub(super) fn begin(core: &'db Core) -> Self {
+    pub(super) fn begin(core: &'db Core, durability: Option<Durability>) -> Self {
         let snapshot = core.ctx.registry.register();
         Self {
             core,
@@ -65,6 +74,7 @@ impl<'db> Transaction<'db> {
             charged: 0,
             tables: BTreeMap::new(),
             failed: false,
+            durability,
         }
     }
 
@@ -313,11 +323,32 @@ impl<'db> Transaction<'db> {
             .remedy("roll back and run the transaction again"))
     }
 
-    /// Makes all writes visible at once, under one number. Without a log they are durable with the next checkpoint.
+    /// Makes all writes visible at once, under one number. With a log the commit is as durable as the database was opened
+    /// for, or as the transaction was begun with; without one it is durable with the next checkpoint.
     ///
     /// # Errors
-    /// `InvalidArgument` after a `Conflict` or `Full`; `Poisoned`, `Closed`, `Io`. The transaction is then rolled back.
-    pub fn commit(mut self) -> Result<CommitSeq> {
+    /// `InvalidArgument` after a `Conflict` or `Full`; `Poisoned`, `Closed`, `Io`. The transaction is then rolled back,
+    /// except after a failed write or sync of the log: then the database is poisoned, and the next open tells whether the
+    /// commit is there. When the device is full the database goes on, and commits succeed again once there is space.
+    pub fn commit(self) -> Result<CommitSeq> {
+        let durability = self.durability.unwrap_or(self.core.durability);
+        self.commit_as(durability)
+    }
+
+    /// As [`Transaction::commit`], waiting for `durability` and no more.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`]; `InvalidArgument` when the transaction was begun with a durability, or without a log.
+    pub fn commit_with(self, durability: Durability) -> Result<CommitSeq> {
+        self.core.needs_log()?;
+        if self.durability.is_some() {
+            return Err(Error::invalid("the durability was chosen when the transaction was begun")
+                .remedy("choose it there or here, not at both"));
+        }
+        self.commit_as(durability)
+    }
+
+    fn commit_as(mut self, durability: Durability) -> Result<CommitSeq> {
         if self.failed {
             return Err(Error::invalid("a write of the transaction was refused, so it cannot be committed")
                 .remedy("roll back and run the transaction again"));
@@ -328,21 +359,32 @@ impl<'db> Transaction<'db> {
         self.core.check_writable()?;
         let ctx = &self.core.ctx;
         let gate = ctx.epoch.enter();
+        // Inside the gate: whether a table is logged changes only between two checkpoints.
+        let record = self.core.log().and_then(|_| self.record());
         let mut prepared = Vec::with_capacity(self.tables.len());
         for (id, writes) in self.writes.tables() {
             let open = self.core.catalog.open(self.tables[&id].slot())?;
             let rows = writes.iter().map(|(key, value)| (&**key, value.as_deref()));
             prepared.push((&open.tree, open.tree.prepare(&gate, rows)?));
         }
-        let seq = {
-            let _one = self.core.commit.lock();
-            let seq = CommitSeq(ctx.registry.visible().0 + 1);
+        let (seq, ticket) = {
+            let mut last = self.core.commit.lock();
+            let ticket = match (self.core.log(), &record) {
+                (Some(log), Some(record)) => Some(self.core.logged(log.append(record, durability))?),
+                (Some(log), None) => Some(log.pending(Durability::Buffered)),
+                (None, _) => None,
+            };
+            let seq = CommitSeq(last.0 + 1);
+            *last = seq;
             for (tree, writes) in &mut prepared {
                 tree.apply(&gate, writes, seq);
             }
-            ctx.registry.publish(seq);
-            seq
+            (seq, ticket)
         };
+        if let (Some(log), Some(ticket)) = (self.core.log(), &ticket) {
+            self.core.logged(log.wait(ticket))?;
+        }
+        ctx.registry.publish(seq);
         self.release_claims();
         self.snapshot = None;
         for (tree, writes) in prepared {
@@ -350,7 +392,22 @@ impl<'db> Transaction<'db> {
         }
         drop(gate);
         ctx.cache.relieve();
+        self.core.timer.logged(self.core.log());
         Ok(seq)
+    }
+
+    /// The writes to logged tables as a record of the log, if there are any.
+    fn record(&self) -> Option<Vec<u8>> {
+        let mut record = CommitEncoder::new(self.id);
+        for (id, writes) in self.writes.tables().filter(|(id, _)| self.tables[id].slot().is_logged()) {
+            for (key, value) in writes {
+                match value {
+                    Some(value) => record.put(id, key, value),
+                    None => record.remove(id, key),
+                }
+            }
+        }
+        (!record.is_empty()).then(|| record.finish())
     }
 
     /// Gives all writes up.

@@ -65,6 +65,7 @@ impl View {
             name: name.clone(),
             id: e.id,
             config: e.config.clone(),
+            logged: e.log != crate::catalog::TableLog::Off,
             file_bytes: e.newest().map_or(0, |s| s.size),
         })
     }

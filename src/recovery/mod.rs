@@ -12,35 +12,50 @@
 //! Strandline files, neither of the two   Corrupt, with the list of what was found
 //! ```
 //!
-//! Nothing is scanned and nothing is replayed: the cost does not depend on how large the tables are. Every step can be
-//! repeated: until the new root record is durable in both slots the old one says the same thing again, and no block is
-//! written before that.
+//! No data file is scanned: the cost does not depend on how large the tables are, only on what the log holds beyond the
+//! checkpoint. Every step can be repeated: until the new root record is durable in both slots the old one says the same
+//! thing again, and what is written before that goes where nothing true is.
 //!
 //! - **R1** and **R2** make the newest record true; **K3** says which record holds after a crash with a backup open.
 //!
-//! # The place of the log
+//! # The log
 //!
-//! A log will be replayed after the catalog is loaded and before anything is cleaned up, through the same commits as a
-//! live transaction.
+//! 1. The log is surveyed from the position that the checkpoint remembers. Damage is found here, before a byte changes.
+//! 2. The catalog is loaded, and what the log holds is replayed over it, in memory.
+//! 3. A checkpoint makes that durable, in blocks of its own: what stood in the log may stand in the system's cache only, if a
+//!    sync failed before, and nothing may rest on it (V5). Its position is the start of a segment that does not exist yet.
+//!    The same root record carries everything else that this recovery decides: the fork of the history, the settings.
+//! 4. Only then do a pin or a manifest go, and what no recovery needs any more is removed.
+//!
+//! A segment is appended to only by the process that made it. So a torn end is never written over, and nothing written
+//! later can come to stand behind it; the next segment says in its header where the data of this one ends.
+//!
+//! A read-only open that has anything to replay does the same over an overlay of the file system: what recovery writes
+//! stays in memory.
 
+mod replay;
+mod start;
 mod survey;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use strandline_vfs::overlay::OverlayVfs;
 use strandline_vfs::{Lock, Vfs};
 
 use crate::btree::TreeOptions;
 use crate::cache::Cache;
-use crate::catalog::{Catalog, Change, CheckpointRecord, Context, Health, RootRecord, RootSlots};
-use crate::checkpoint::{CheckpointOptions, Checkpointer, Pins};
+use crate::catalog::{Catalog, Change, CheckpointRecord, RootRecord, RootSlots};
+use crate::checkpoint::{CheckpointOptions, Checkpointer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{LOCK_FILE, Manifest};
 use crate::options::{Contract, Settings};
 use crate::sync::{Clock, Entropy};
-use crate::txn::{Epoch, TxnRegistry};
-use crate::types::{CheckpointSeq, CommitSeq, Lineage};
+use crate::types::{CheckpointSeq, Lineage, LogPosition, Lsn};
 
+pub use replay::Replayed;
+use replay::Source;
+use start::{Start, bring_up, log_dir, log_settings, prepare_log_dir};
 use survey::{Found, survey};
 
 /// What an open asks for.
@@ -64,6 +79,16 @@ pub struct Request {
     pub unit: Option<u32>,
     /// Contract, where the caller states one.
     pub contract: Option<Contract>,
+    /// Whether there is a log, where the caller states it.
+    pub log: Option<bool>,
+    /// Directory of the log, where the caller states one.
+    pub log_dir: Option<String>,
+    /// Whether segments stay until they are removed by a call, where the caller states it.
+    pub keep_log: Option<bool>,
+    /// Bytes of a segment of the log.
+    pub segment_bytes: u64,
+    /// Keep what is before damage in the log instead of refusing it.
+    pub salvage: bool,
     /// Pages in memory.
     pub cache: Arc<Cache>,
     /// Shape of trees.
@@ -104,6 +129,8 @@ pub struct RecoveryReport {
     pub slot_repaired: bool,
     /// Files in the directory that do not belong to the database.
     pub strangers: Vec<String>,
+    /// What the log brought back beyond the checkpoint; `None` when there was nothing to bring back.
+    pub replayed: Option<Replayed>,
 }
 
 /// An open database, as far as the rooms below it go.
@@ -117,6 +144,8 @@ pub struct Opened {
     pub report: RecoveryReport,
     /// Keeps other owners out.
     pub locks: Vec<Box<dyn Lock>>,
+    /// Nothing may be written.
+    pub read_only: bool,
 }
 
 /// Opens the directory.
@@ -127,17 +156,51 @@ pub struct Opened {
 pub fn open(request: Request) -> Result<Opened> {
     let found = survey(&request)?;
     refuse_early(&request, &found)?;
-    let locks = take_locks(&request, &found)?;
+    let mut locks = take_locks(&request, &found)?;
     // Another owner may have finished its work between the look and the lock.
     let found = survey(&request)?;
     refuse_early(&request, &found)?;
-    let opened = match found {
-        Found::Nothing { .. } => create(&request),
-        Found::Home { manifest: None } => open_home(&request),
-        Found::Home { manifest: Some(manifest) } => open_with_manifest(&request, manifest),
-        Found::Copy { manifest } => open_copy(&request, manifest),
+    let mut opened = match open_found(&request, found) {
+        Err(Refused::Replay) => open_in_memory(request)?,
+        Err(Refused::Error(e)) => return Err(e),
+        Ok(opened) => opened,
     };
-    opened.map(|o| Opened { locks, ..o })
+    opened.locks.append(&mut locks);
+    Ok(opened)
+}
+
+/// Why an open came to nothing.
+enum Refused {
+    Error(Error),
+    /// The log must be replayed, and nothing may be written.
+    Replay,
+}
+
+impl From<Error> for Refused {
+    fn from(e: Error) -> Self {
+        Self::Error(e)
+    }
+}
+
+fn open_found(request: &Request, found: Found) -> std::result::Result<Opened, Refused> {
+    match found {
+        Found::Nothing { .. } => create(request),
+        Found::Home { manifest: None } => open_home(request),
+        Found::Home { manifest: Some(manifest) } => open_with_manifest(request, manifest),
+        Found::Copy { manifest } => open_copy(request, manifest),
+    }
+}
+
+/// A read-only open that has to replay: recovery as ever, but all that it writes stays in memory.
+fn open_in_memory(request: Request) -> Result<Opened> {
+    let vfs: Arc<dyn Vfs> = Arc::new(OverlayVfs::new(Arc::clone(&request.vfs)));
+    let (log, log_dir, keep_log) = (None, None, None);
+    let request = Request { vfs, read_only: false, log, log_dir, keep_log, contract: None, ..request };
+    match open_found(&request, survey(&request)?) {
+        Ok(opened) => Ok(Opened { read_only: true, ..opened }),
+        Err(Refused::Error(e)) => Err(e),
+        Err(Refused::Replay) => Err(Error::invalid("the database cannot be recovered in memory")),
+    }
 }
 
 /// What can be refused without taking a lock, hence without leaving a trace.
@@ -185,19 +248,23 @@ fn take_locks(request: &Request, found: &Found) -> Result<Vec<Box<dyn Lock>>> {
     }
     let mut locks = Vec::new();
     for path in paths {
-        match vfs.lock(&path) {
-            Ok(lock) => locks.push(lock),
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                return Err(Error::new(ErrorKind::Busy, "another owner has the database open")
-                    .at(&request.home, None)
-                    .remedy("close it there first"));
-            }
-            // On a medium that cannot be written nobody else can own the home either.
-            Err(_) if request.read_only => {}
-            Err(e) => return Err(Error::io(e, "lock the database", &path)),
-        }
+        locks.extend(lock(request, &path)?);
     }
     Ok(locks)
+}
+
+fn lock(request: &Request, path: &Path) -> Result<Option<Box<dyn Lock>>> {
+    match request.vfs.lock(path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(Error::new(ErrorKind::Busy, "another owner has the database open")
+                .at(path.parent().unwrap_or(path), None)
+                .remedy("close it there first"))
+        }
+        // On a medium that cannot be written nobody else can own the home either.
+        Err(_) if request.read_only => Ok(None),
+        Err(e) => Err(Error::io(e, "lock the database", path)),
+    }
 }
 
 fn make_home(vfs: &dyn Vfs, home: &Path) -> Result<()> {
@@ -211,46 +278,49 @@ fn make_home(vfs: &dyn Vfs, home: &Path) -> Result<()> {
     }
 }
 
-fn create(request: &Request) -> Result<Opened> {
+fn create(request: &Request) -> std::result::Result<Opened, Refused> {
     let defaults = Settings::default();
     let settings = Settings {
         unit: request.unit.unwrap_or(defaults.unit),
         contract: request.contract.unwrap_or(defaults.contract),
-        log: None,
+        log: log_settings(request, None)?,
     };
     settings.validate()?;
-    let root = RootRecord::new(settings, Lineage(request.entropy.next_u64()));
-    let slots = RootSlots::create(&*request.vfs, &request.home, &root)?;
-    load(request, Some(slots), root, RecoveryKind::Created)
+    let mut root = RootRecord::new(settings, Lineage(request.entropy.next_u64()));
+    if root.settings.log.is_some() {
+        root.newest.log = Some(LogPosition { lineage: root.lineage, lsn: Lsn { segment: 1, offset: 0 } });
+    }
+    let source = Source { dir: log_dir(&request.home, &root.settings), last: None };
+    prepare_log_dir(request, &root.settings)?;
+    let slots = Some(RootSlots::create(&*request.vfs, &request.home, &root)?);
+    bring_up(request, Start { slots, root, kind: RecoveryKind::Created, source, changed: false })
 }
 
-fn open_home(request: &Request) -> Result<Opened> {
+fn open_home(request: &Request) -> std::result::Result<Opened, Refused> {
     let (slots, mut root) = read_root(request)?;
+    refuse_log_manifest(request)?;
+    let source = Source { dir: log_dir(&request.home, &root.settings), last: None };
     let fallen = fall_back(request, &mut root)?;
-    let restate = restate(request, &mut root)?;
     let kind = fallen.map_or(RecoveryKind::Newest, |from| RecoveryKind::FellBack { from });
-    let rewrite = restate || fallen.is_some();
-    let opened = load(request, slots, root.clone(), kind)?;
+    let opened = bring_up(request, Start { slots, root, kind, source, changed: fallen.is_some() })?;
     if !request.read_only {
-        if rewrite {
-            opened.catalog.update_root(|r| *r = root)?;
-        }
-        opened.catalog.repair_slots()?;
         survey::remove_debris(request, &opened.catalog)?;
     }
     Ok(opened)
 }
 
 /// A root record and a manifest in one directory (DB-3).
-fn open_with_manifest(request: &Request, manifest: Manifest) -> Result<Opened> {
-    let (_, root) = read_root(request)?;
+fn open_with_manifest(request: &Request, manifest: Manifest) -> std::result::Result<Opened, Refused> {
+    let (slots, root) = read_root(request)?;
     if root.restored_from == Some(manifest.backup) {
         if request.refuse_recovery {
-            return Err(needs_recovery(request, "a restore was interrupted"));
+            return Err(needs_recovery(request, "a restore was interrupted").into());
         }
-        let (slots, root) = read_root(request)?;
-        let opened = load(request, slots, root, RecoveryKind::Restored { backup: manifest.backup })?;
-        finish_restore(request, &opened, &narrow(request, manifest)?)?;
+        let manifest = narrow(request, manifest)?;
+        let kind = RecoveryKind::Restored { backup: manifest.backup };
+        let source = copied_log(request, &manifest)?;
+        let opened = bring_up(request, Start { slots, root, kind, source, changed: false })?;
+        finish_restore(request, &opened, &manifest)?;
         return Ok(opened);
     }
     if root.pinned.as_ref().is_some_and(|p| p.backup == manifest.backup) {
@@ -264,32 +334,47 @@ fn open_with_manifest(request: &Request, manifest: Manifest) -> Result<Opened> {
         "the directory holds a database and the manifest of a backup that is not its own",
     )
     .at(&Manifest::path(&request.home), None)
-    .remedy("a copy was laid over a database: restore the copy into an empty directory, or remove this manifest"))
+    .remedy("a copy was laid over a database: restore the copy into an empty directory, or remove this manifest")
+    .into())
 }
 
-fn open_copy(request: &Request, manifest: Manifest) -> Result<Opened> {
+fn open_copy(request: &Request, manifest: Manifest) -> std::result::Result<Opened, Refused> {
     manifest.check_opens()?;
     let manifest = narrow(request, manifest)?;
     let at = |e: Error| e.at(&Manifest::path(&request.home), None);
     let mut root = RootRecord::decode(&manifest.root, 0).map_err(at)?;
     if root.newest.seq != manifest.sequence || root.lineage != manifest.lineage {
-        return Err(at(Error::corrupt("the manifest and the root record in it tell of different checkpoints")));
+        return Err(at(Error::corrupt("the manifest and the root record in it tell of different checkpoints")).into());
     }
-    restate(request, &mut root)?;
     root.pinned = None;
     root.fork(Lineage(request.entropy.next_u64()));
     root.restored_from = Some(manifest.backup);
-    let kind = RecoveryKind::Restored { backup: manifest.backup };
-    if request.read_only {
-        let opened = load(request, None, root, kind)?;
-        forget_unlisted(&opened.catalog, &manifest);
-        return Ok(opened);
+    if let Some(log) = &mut root.settings.log {
+        // Two databases in one log directory would destroy each other.
+        log.dir.take_if(|dir| Path::new(dir).is_absolute());
     }
-    // A catalog that cannot be read is found before the copy is changed (K6).
-    let opened = load(request, None, root.clone(), kind)?;
-    opened.catalog.write_to(RootSlots::create(&*request.vfs, &request.home, &root)?);
+    let kind = RecoveryKind::Restored { backup: manifest.backup };
+    let source = copied_log(request, &manifest)?;
+    let mut start = Start { slots: None, root, kind, source, changed: false };
+    // A catalog or a log that cannot be read, and settings that cannot be, are found before the copy is changed (K6).
+    start.check(request)?;
+    if !request.read_only {
+        prepare_log_dir(request, &start.root.settings)?;
+        start.slots = Some(RootSlots::create(&*request.vfs, &request.home, &start.root)?);
+    }
+    let opened = bring_up(request, start)?;
     finish_restore(request, &opened, &manifest)?;
     Ok(opened)
+}
+
+/// The segments of a copy that belong to it.
+fn copied_log(request: &Request, _manifest: &Manifest) -> Result<Source> {
+    Ok(Source { dir: request.home.clone(), last: Some(0) })
+}
+
+/// A log increment that was laid over an opened database by hand.
+fn refuse_log_manifest(_request: &Request) -> Result<()> {
+    Ok(())
 }
 
 /// Steps that a crash may repeat: drop what the copy does not hold, then retire the manifest, then forget it.
@@ -360,44 +445,4 @@ fn fall_back(request: &Request, root: &mut RootRecord) -> Result<Option<Checkpoi
     root.newest = pinned.record;
     root.fork(Lineage(request.entropy.next_u64()));
     Ok(Some(from))
-}
-
-/// Settings that the caller states: the contract may change, the allocation unit may not.
-fn restate(request: &Request, root: &mut RootRecord) -> Result<bool> {
-    if let Some(unit) = request.unit.filter(|u| *u != root.settings.unit) {
-        return Err(Error::invalid(format!(
-            "allocation unit {unit} was asked for, the database has {}",
-            root.settings.unit
-        ))
-        .remedy("leave the unit out: it is remembered"));
-    }
-    let changed = request.contract.filter(|c| *c != root.settings.contract && !request.read_only);
-    if let Some(contract) = changed {
-        root.settings.contract = contract;
-    }
-    Ok(changed.is_some())
-}
-
-/// Loads the catalog that `root` locates.
-fn load(request: &Request, slots: Option<RootSlots>, root: RootRecord, kind: RecoveryKind) -> Result<Opened> {
-    let slot_repaired = slots.as_ref().is_some_and(RootSlots::needs_mirror);
-    let checkpoint = root.newest.seq;
-    // The first commit after opening is number 2: what the checkpoint holds counts as commit 1.
-    let ctx = Arc::new(Context {
-        vfs: Arc::clone(&request.vfs),
-        home: request.home.clone(),
-        settings: root.settings.clone(),
-        cache: Arc::clone(&request.cache),
-        epoch: Arc::new(Epoch::new(root.max_seq.max(checkpoint).next_major())),
-        registry: Arc::new(TxnRegistry::new(CommitSeq(1))),
-        tree: request.tree,
-        read_only: request.read_only,
-        health: Health::default(),
-    });
-    let slots = slots.filter(|_| !request.read_only);
-    let catalog = Arc::new(Catalog::load(ctx, slots, root)?);
-    let strangers = survey::strangers(request, &catalog)?;
-    let checkpointer = Checkpointer::new(Arc::clone(&catalog), Arc::new(Pins::default()), Arc::clone(&request.clock));
-    let report = RecoveryReport { kind, checkpoint, slot_repaired, strangers };
-    Ok(Opened { catalog, checkpointer, report, locks: Vec::new() })
 }

@@ -37,13 +37,10 @@ impl TxnRegistry {
         CommitSeq(self.visible.load(Ordering::Acquire))
     }
 
-    /// Makes commit `seq` visible to readers that register from now on.
-    ///
-    /// # Panics
-    /// When `seq` is not above what is visible.
+    /// Makes all commits up to `seq` visible to readers that register from now on. With a log, whoever waited for the sync
+    /// that made several commits durable may publish all of them; the others then find it done.
     pub fn publish(&self, seq: CommitSeq) {
-        assert!(seq > self.visible(), "commits are published in order");
-        self.visible.store(seq.0, Ordering::Release);
+        self.visible.fetch_max(seq.0, Ordering::AcqRel);
     }
 
     /// Takes a snapshot of what is visible and keeps it readable until the guard is dropped.

@@ -10,6 +10,7 @@ mod checkpoints;
 mod cursors;
 mod devices;
 mod limits;
+mod log;
 mod model;
 mod read_only;
 mod restore;

@@ -1,0 +1,240 @@
+//! The log over the checkpoint.
+//!
+//! First the log is *surveyed*: read through once, so that damage is found before anything happens. What it holds beyond the
+//! checkpoint is then replayed in order through the same commits as those of a live transaction, in batches: a batch is
+//! applied under one commit number, because nobody reads meanwhile. Schema records change the set of tables in memory; the
+//! checkpoint that ends the recovery records both, in one step. Until then the old root record and the old log say the same
+//! thing again, so a crash at any point repeats the recovery from the start (L5).
+//!
+//! A table skips what it holds: all tables of a checkpoint hold exactly what was committed before its position in the log
+//! (C3), and a schema record carries the number under which the catalog recorded it. Records for tables that are no more are
+//! skipped and counted, never applied to another table: ids are not given twice.
+//!
+//! - **L5** Replaying twice equals once.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Request;
+use crate::catalog::{Catalog, Change, RootRecord, TableEntry, TableLog, TableSlot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::{LogEnd, ScanOptions, Scanner, segment_name, survey};
+use crate::record::{Op, Record, SchemaChange};
+use crate::types::{CheckpointSeq, CommitSeq, LogPosition, Lsn, TableId};
+
+/// What the log brought back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Records that were replayed: commits and changes of the set of tables.
+    pub records: u64,
+    /// Writes to single keys among them.
+    pub writes: u64,
+    /// Bytes of the log that were read.
+    pub bytes: u64,
+    /// Writes for tables that do not exist any more, or that were not logged.
+    pub skipped: u64,
+    /// Where and why the log ends, when its end was torn by a crash or, in a salvage, damaged.
+    pub torn: Option<String>,
+}
+
+/// Where the segments to replay are.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// Their directory.
+    pub dir: PathBuf,
+    /// No segment above this one belongs to the state; of a home, all do.
+    pub last: Option<u32>,
+}
+
+/// What a log holds beyond a checkpoint.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub options: ScanOptions,
+    pub end: LogEnd,
+    /// There is something to replay.
+    pub work: bool,
+    /// The log is damaged before its end, and a salvage keeps what is before the damage.
+    pub cut: bool,
+}
+
+impl Tail {
+    /// Reads the log that `root`'s newest checkpoint needs; `None` without a log. Changes nothing.
+    ///
+    /// # Errors
+    /// `Corrupt` with file and offset when a part that was promised is damaged or missing; `WrongBase`; `Unsupported`; `Io`.
+    pub fn read(request: &Request, root: &RootRecord, source: &Source) -> Result<Option<Self>> {
+        let Some(from) = root.newest.log else { return Ok(None) };
+        let mut options = scan_options(request, root, source, from);
+        let (end, cut) = match survey(&options) {
+            Err(e) if e.kind() == ErrorKind::Corrupt && request.salvage => {
+                options.salvage = true;
+                (survey(&options)?, true)
+            }
+            end => (end?, false),
+        };
+        let work = cut || has_work(&options, &end, root.newest.seq)?;
+        Ok(Some(Self { options, end, work, cut }))
+    }
+}
+
+fn scan_options(request: &Request, root: &RootRecord, source: &Source, from: LogPosition) -> ScanOptions {
+    ScanOptions {
+        vfs: Arc::clone(&request.vfs),
+        dir: source.dir.clone(),
+        unit: root.settings.unit,
+        from,
+        last: source.last,
+        salvage: false,
+    }
+}
+
+/// True when the log tells of anything that the checkpoint `newest` does not hold.
+fn has_work(options: &ScanOptions, end: &LogEnd, newest: CheckpointSeq) -> Result<bool> {
+    let mut scanner = Scanner::new(options, end);
+    while let Some((lsn, payload)) = scanner.next()? {
+        match decode(options, lsn, payload)? {
+            Record::Commit(_) => return Ok(true),
+            Record::Schema { seq, .. } if seq > newest => return Ok(true),
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+fn decode<'p>(options: &ScanOptions, lsn: Lsn, payload: &'p [u8]) -> Result<Record<'p>> {
+    Record::decode(payload).map_err(|e| at(options, lsn, e))
+}
+
+fn at(options: &ScanOptions, lsn: Lsn, e: Error) -> Error {
+    e.at(&options.dir.join(segment_name(lsn.segment)), Some(lsn.offset.into()))
+}
+
+/// Bytes of records that are applied as one commit.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// The rows of one batch: the last write to each key holds.
+type Rows<'p> = BTreeMap<TableId, BTreeMap<&'p [u8], Option<&'p [u8]>>>;
+
+/// Replays one log over one catalog.
+struct Replay<'a> {
+    catalog: &'a Catalog,
+    options: &'a ScanOptions,
+    /// Schema records up to this number are in the catalog already.
+    newest: CheckpointSeq,
+    done: Replayed,
+    batch: Vec<(Lsn, Vec<u8>)>,
+    bytes: usize,
+}
+
+/// Replays the log over the catalog, in memory: the next checkpoint makes it durable.
+///
+/// # Errors
+/// `Corrupt` with file and offset for a record that means nothing; what a commit returns.
+pub(super) fn replay(catalog: &Catalog, tail: &Tail) -> Result<Replayed> {
+    let torn = tail.end.torn.as_ref().map(|t| format!("{} at {}", t.what, t.lsn));
+    let done = Replayed { bytes: tail.end.bytes, torn, ..Replayed::default() };
+    let newest = catalog.newest().seq;
+    let mut replay = Replay { catalog, options: &tail.options, newest, done, batch: Vec::new(), bytes: 0 };
+    let mut scanner = Scanner::new(&tail.options, &tail.end);
+    while let Some((lsn, payload)) = scanner.next()? {
+        replay.take(lsn, payload)?;
+    }
+    replay.apply()?;
+    Ok(replay.done)
+}
+
+impl Replay<'_> {
+    fn take(&mut self, lsn: Lsn, payload: &[u8]) -> Result<()> {
+        match decode(self.options, lsn, payload)? {
+            Record::Commit(_) => {
+                self.done.records += 1;
+                self.bytes += payload.len();
+                self.batch.push((lsn, payload.to_vec()));
+                if self.bytes >= BATCH_BYTES { self.apply() } else { Ok(()) }
+            }
+            Record::Schema { seq, change } if seq > self.newest => {
+                self.apply()?;
+                self.done.records += 1;
+                self.change(&change).map_err(|e| at(self.options, lsn, e))
+            }
+            Record::Schema { .. } | Record::Checkpoint { .. } | Record::Message(_) => Ok(()),
+        }
+    }
+
+    /// Applies what was gathered as one commit.
+    fn apply(&mut self) -> Result<()> {
+        let batch = std::mem::take(&mut self.batch);
+        self.bytes = 0;
+        let mut rows = Rows::new();
+        for (lsn, payload) in &batch {
+            let Record::Commit(commit) = decode(self.options, *lsn, payload)? else { continue };
+            for op in commit.ops() {
+                let (table, op) = op.map_err(|e| at(self.options, *lsn, e))?;
+                self.done.writes += 1;
+                let (key, value) = match op {
+                    Op::Put { key, value } => (key, Some(value)),
+                    Op::Remove { key } => (key, None),
+                };
+                rows.entry(table).or_default().insert(key, value);
+            }
+        }
+        self.commit(&rows)
+    }
+
+    fn commit(&mut self, rows: &Rows<'_>) -> Result<()> {
+        let ctx = self.catalog.context();
+        let gate = ctx.epoch.enter();
+        let mut slots = Vec::with_capacity(rows.len());
+        for (id, rows) in rows {
+            match self.catalog.find_id(*id).filter(|slot| slot.with_entry(|e| e.log) != TableLog::Starting) {
+                Some(slot) => slots.push((slot, rows)),
+                None => self.done.skipped += rows.len() as u64,
+            }
+        }
+        let mut prepared = Vec::with_capacity(slots.len());
+        for (slot, rows) in &slots {
+            let tree = &self.catalog.open(slot)?.tree;
+            prepared.push((tree, tree.prepare(&gate, rows.iter().map(|(key, value)| (*key, *value)))?));
+        }
+        let seq = CommitSeq(ctx.registry.visible().0 + 1);
+        for (tree, writes) in &mut prepared {
+            tree.apply(&gate, writes, seq);
+        }
+        ctx.registry.publish(seq);
+        for (tree, writes) in prepared {
+            tree.tidy(&gate, writes);
+        }
+        drop(gate);
+        ctx.cache.relieve();
+        Ok(())
+    }
+
+    /// Changes the set of tables as it was changed then.
+    fn change(&self, change: &SchemaChange) -> Result<()> {
+        let change = match change {
+            SchemaChange::Create { id, name, config, log } => {
+                if self.catalog.find_id(*id).is_some() || self.catalog.find(name).is_some() {
+                    return Err(Error::corrupt(format!("the log makes table `{name}` (id {}) a second time", id.0)));
+                }
+                let log = if *log { TableLog::On } else { TableLog::Off };
+                let entry = TableEntry { log, ..TableEntry::new(*id, config.clone()) };
+                Change::Create(Arc::new(TableSlot::new(name, entry)), name.clone())
+            }
+            SchemaChange::Rename { id, name } => match self.catalog.find_id(*id) {
+                Some(slot) => Change::Rename(slot, name.clone()),
+                None => return Ok(()),
+            },
+            SchemaChange::Drop { id } => match self.catalog.find_id(*id) {
+                Some(slot) => Change::Drop(vec![slot]),
+                None => return Ok(()),
+            },
+            SchemaChange::Log { id, on } => match self.catalog.find_id(*id) {
+                Some(slot) => Change::Log(slot, if *on { TableLog::Starting } else { TableLog::Off }),
+                None => return Ok(()),
+            },
+        };
+        self.catalog.replay(change);
+        Ok(())
+    }
+}

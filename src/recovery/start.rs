@@ -1,0 +1,320 @@
+//! From a root record and a log to an open database: survey, load, replay, checkpoint, and only then what cannot be undone.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strandline_vfs::{OpenOptions, Vfs};
+
+use super::replay::{Source, Tail, replay};
+use super::{Opened, RecoveryKind, Refused, Request, lock, make_home, needs_recovery, survey};
+use crate::catalog::{Catalog, Context, Health, RootRecord, RootSlots};
+use crate::checkpoint::{CheckpointOptions, Checkpointer, Pins};
+use crate::error::{Error, Result};
+use crate::log::{Log, LogOptions, SEGMENT_HEADER, SegmentHeader, SegmentInfo, seal_tail, segment_number};
+use crate::manifest::LOCK_FILE;
+use crate::options::{LogSettings, Settings};
+use crate::txn::{Epoch, TxnRegistry};
+use crate::types::{CommitSeq, Lineage, LogPosition, Lsn};
+
+/// What an open starts from.
+pub(super) struct Start {
+    /// Where the root record is written; `None` when nothing may be written.
+    pub slots: Option<RootSlots>,
+    /// The record as it will be: the history may fork, a pin go.
+    pub root: RootRecord,
+    /// What has to be done.
+    pub kind: RecoveryKind,
+    /// The log of the state.
+    pub source: Source,
+    /// `root` differs from what is on disk.
+    pub changed: bool,
+}
+
+impl Start {
+    /// Finds, without changing anything, what would keep the start from succeeding.
+    ///
+    /// # Errors
+    /// Those of [`bring_up`] that come before the first change.
+    pub fn check(&self, request: &Request) -> Result<()> {
+        Tail::read(request, &self.root, &self.source)?;
+        restate(request, &mut self.root.clone())?;
+        load(request, None, self.root.clone(), self.kind.clone(), None).map(drop)
+    }
+}
+
+/// The directory of the log of the database in `home`.
+pub(super) fn log_dir(home: &Path, settings: &Settings) -> PathBuf {
+    let dir = settings.log.as_ref().and_then(|log| log.dir.as_deref());
+    dir.map_or_else(|| home.to_owned(), |dir| home.join(dir))
+}
+
+/// Loads the catalog, replays the log over it, and makes the outcome durable with all else that this open decides.
+pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<Opened, Refused> {
+    let Start { slots, mut root, kind, source, mut changed } = start;
+    let tail = Tail::read(request, &root, &source)?;
+    let work = tail.as_ref().is_some_and(|t| t.work);
+    if work && request.refuse_recovery {
+        return Err(needs_recovery(request, "its log holds what its newest checkpoint does not").into());
+    }
+    changed |= restate(request, &mut root)?;
+    if request.read_only {
+        return if work { Err(Refused::Replay) } else { Ok(load(request, None, root, kind, None)?) };
+    }
+    if tail.as_ref().is_some_and(|t| t.cut) {
+        root.fork(Lineage(request.entropy.next_u64()));
+    }
+    prepare_log_dir(request, &root.settings)?;
+    let dir = log_dir(&request.home, &root.settings);
+    let locks = if dir == request.home { None } else { lock(request, &dir.join(LOCK_FILE))? };
+    let next = Next::after(request, &root, tail.as_ref(), &source, &dir)?;
+    changed |= next.enter(&mut root, work);
+    let log = root.settings.log.is_some().then(|| Arc::new(next.log(request, &root, &dir)));
+    let fallen = matches!(kind, RecoveryKind::FellBack { .. });
+    let mut opened = load(request, slots, root.clone(), kind, log)?;
+    opened.locks.extend(locks);
+    match tail.as_ref().filter(|_| work) {
+        Some(tail) => {
+            if fallen {
+                // Files of the history that is given up: the log may make tables of the same ids again. The root record
+                // that reaches them has its pin still, so nobody comes back to it.
+                survey::remove_debris(request, &opened.catalog)?;
+            }
+            opened.report.replayed = Some(replay(&opened.catalog, tail)?);
+            opened.checkpointer.take(&CheckpointOptions::new().force(true))?;
+        }
+        None if changed => opened
+            .catalog
+            .update_root(|on_disk| *on_disk = RootRecord { generation: on_disk.generation, ..root.clone() })?,
+        None => {}
+    }
+    opened.catalog.repair_slots()?;
+    next.retire(request, &opened, tail.as_ref(), &dir)?;
+    Ok(opened)
+}
+
+/// Settings that the caller states: the allocation unit and the log's directory stay, the rest may change.
+fn restate(request: &Request, root: &mut RootRecord) -> Result<bool> {
+    let before = root.settings.clone();
+    let settings = &mut root.settings;
+    if let Some(unit) = request.unit.filter(|u| *u != settings.unit) {
+        return Err(Error::invalid(format!(
+            "allocation unit {unit} was asked for, the database has {}",
+            settings.unit
+        ))
+        .remedy("leave the unit out: it is remembered"));
+    }
+    if request.read_only {
+        return Ok(false);
+    }
+    settings.contract = request.contract.unwrap_or(settings.contract);
+    settings.log = log_settings(request, settings.log.take())?;
+    settings.validate()?;
+    Ok(*settings != before)
+}
+
+/// The settings of the log that were asked for, on top of those remembered.
+///
+/// # Errors
+/// `InvalidArgument` when something is asked of a log that there is not, or another directory than the remembered one.
+pub(super) fn log_settings(request: &Request, remembered: Option<LogSettings>) -> Result<Option<LogSettings>> {
+    let on = request.log.unwrap_or(remembered.is_some());
+    if !on {
+        return match (&request.log_dir, request.keep_log) {
+            (None, None | Some(false)) => Ok(None),
+            _ => Err(Error::invalid("settings of the log were given, and the database has none")
+                .remedy("switch the log on as well, or leave them out")),
+        };
+    }
+    let was_on = remembered.is_some();
+    let mut log = remembered.unwrap_or_default();
+    log.keep = request.keep_log.unwrap_or(log.keep);
+    match &request.log_dir {
+        Some(dir) if was_on && log.dir.as_deref().unwrap_or(".") != dir => {
+            return Err(Error::invalid(format!(
+                "the log's directory is `{}`, not `{dir}`",
+                log.dir.as_deref().unwrap_or(".")
+            ))
+            .remedy("leave the directory out: it is remembered; to move it, switch the log off and on again"));
+        }
+        Some(dir) if !was_on => log.dir = (dir != ".").then(|| dir.clone()),
+        _ => {}
+    }
+    Ok(Some(log))
+}
+
+/// Makes the directory of the log if it is not there.
+///
+/// # Errors
+/// `InvalidArgument` when something else is there; `Io`.
+pub(super) fn prepare_log_dir(request: &Request, settings: &Settings) -> Result<()> {
+    let (vfs, dir) = (&*request.vfs, &log_dir(&request.home, settings));
+    if *dir == request.home {
+        return Ok(());
+    }
+    match vfs.metadata(dir).map_err(|e| Error::io(e, "look at the log's directory", dir))? {
+        Some(meta) if meta.kind == strandline_vfs::FileKind::Directory => Ok(()),
+        Some(_) => Err(Error::invalid("the log's directory is a file").at(dir, None).remedy("name a directory")),
+        None => make_home(vfs, dir),
+    }
+}
+
+/// Where the log goes on.
+struct Next {
+    /// The number of the next segment.
+    number: u32,
+    /// Where the records end that it goes on from, when both are of one history.
+    previous: Lsn,
+    /// Segments before it: those of the history that goes on, and others.
+    kept: Vec<SegmentInfo>,
+    obsolete: Vec<PathBuf>,
+}
+
+impl Next {
+    fn after(request: &Request, root: &RootRecord, tail: Option<&Tail>, source: &Source, dir: &Path) -> Result<Self> {
+        let mut next =
+            Self { number: root.next_segment.max(1), previous: Lsn::default(), kept: Vec::new(), obsolete: Vec::new() };
+        if root.settings.log.is_none() && tail.is_none() {
+            return Ok(next);
+        }
+        let mut found = if root.settings.log.is_some() { segments(&*request.vfs, dir)? } else { Vec::new() };
+        if tail.is_some() && (root.settings.log.is_none() || source.dir != dir) {
+            found.extend(segments(&*request.vfs, &source.dir)?);
+        }
+        let highest = found.iter().map(|s| s.number).max().unwrap_or(0);
+        match tail {
+            Some(tail) if tail.options.from.lineage == root.lineage => {
+                (next.number, next.previous) = (tail.end.next, tail.end.previous);
+            }
+            tail => next.number = next.number.max(highest + 1).max(tail.map_or(0, |t| t.end.next)),
+        }
+        // A log that was off for a while is a new one: what the old one left serves nobody.
+        let replayed = tail.map(|t| t.options.from.lineage);
+        let goes_on = replayed.filter(|lineage| *lineage == root.lineage && root.settings.log.is_some());
+        for segment in found.into_iter().filter(|s| s.number < next.number) {
+            match lineage_of(&*request.vfs, &segment.path)? {
+                Some(lineage) if goes_on == Some(lineage) => next.kept.push(segment),
+                Some(lineage) if replayed == Some(lineage) || lineage == root.lineage => {
+                    next.obsolete.push(segment.path)
+                }
+                // Not written by this database: left where it is.
+                _ => {}
+            }
+        }
+        Ok(next)
+    }
+
+    /// Lets the record say where replay begins from now on. A replay leaves that to the checkpoint after it. True when the
+    /// record changed.
+    fn enter(&self, root: &mut RootRecord, work: bool) -> bool {
+        let before = (root.newest.log, root.next_segment);
+        if root.settings.log.is_none() {
+            if root.newest.log.is_some() {
+                root.next_segment = self.number;
+            }
+            if !work {
+                root.newest.log = None;
+            }
+        } else if !work && root.newest.log.is_none_or(|log| log.lineage != root.lineage) {
+            let lsn = Lsn { segment: self.number, offset: 0 };
+            root.newest.log = Some(LogPosition { lineage: root.lineage, lsn });
+        }
+        before != (root.newest.log, root.next_segment)
+    }
+
+    fn log(&self, request: &Request, root: &RootRecord, dir: &Path) -> Log {
+        Log::start(LogOptions {
+            vfs: Arc::clone(&request.vfs),
+            dir: dir.to_owned(),
+            lineage: root.lineage,
+            unit: root.settings.unit,
+            segment_bytes: request.segment_bytes,
+            next: self.number,
+            previous: self.previous,
+            kept: self.kept.clone(),
+        })
+    }
+
+    /// The new root record is durable: segments that no recovery needs go, and one that is kept gets a clean end.
+    fn retire(&self, request: &Request, opened: &Opened, tail: Option<&Tail>, dir: &Path) -> Result<()> {
+        for path in &self.obsolete {
+            remove(&*request.vfs, path)?;
+        }
+        let root = opened.catalog.root();
+        match (&root.settings.log, opened.checkpointer.log(), root.newest.log) {
+            (Some(settings), Some(log), Some(position)) if !settings.keep => {
+                log.remove_before(position.lsn.segment)?;
+            }
+            (Some(_), ..) => {
+                let torn = tail.filter(|t| t.options.dir == dir && t.options.from.lineage == root.lineage);
+                if let Some(tail) = torn.filter(|t| t.work || t.end.torn.is_some()) {
+                    seal_tail(&tail.options, &tail.end)?;
+                }
+            }
+            (None, ..) => {}
+        }
+        Ok(())
+    }
+}
+
+fn remove(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    match vfs.remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(e, "remove a segment of the log", path)),
+        _ => Ok(()),
+    }
+}
+
+/// The files in `dir` that have the name of a segment, by number.
+fn segments(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentInfo>> {
+    let mut found = Vec::new();
+    for entry in vfs.read_dir(dir).map_err(|e| Error::io(e, "list the log's directory", dir))? {
+        let Some(number) = entry.name.to_str().and_then(segment_number) else { continue };
+        let path = dir.join(&entry.name);
+        let meta = vfs.metadata(&path).map_err(|e| Error::io(e, "look at a segment of the log", &path))?;
+        found.push(SegmentInfo { number, path, bytes: meta.map_or(0, |m| m.len) });
+    }
+    found.sort_by_key(|s| s.number);
+    Ok(found)
+}
+
+/// The history that a segment says it is of; `None` when its header cannot be believed.
+fn lineage_of(vfs: &dyn Vfs, path: &Path) -> Result<Option<Lineage>> {
+    let io = |e| Error::io(e, "read a segment of the log", path);
+    let file = vfs.open(path, OpenOptions::read()).map_err(io)?;
+    let mut header = [0; SEGMENT_HEADER];
+    match file.read_exact_at(&mut header, 0) {
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(e) => Err(io(e)),
+        Ok(()) => Ok(SegmentHeader::decode(&header).ok().map(|h| h.lineage)),
+    }
+}
+
+/// Loads the catalog that `root` locates.
+fn load(
+    request: &Request,
+    slots: Option<RootSlots>,
+    root: RootRecord,
+    kind: RecoveryKind,
+    log: Option<Arc<Log>>,
+) -> Result<Opened> {
+    let slot_repaired = slots.as_ref().is_some_and(RootSlots::needs_mirror);
+    let checkpoint = root.newest.seq;
+    // The first commit after opening is number 2: what the checkpoint holds counts as commit 1.
+    let ctx = Arc::new(Context {
+        vfs: Arc::clone(&request.vfs),
+        home: request.home.clone(),
+        settings: root.settings.clone(),
+        cache: Arc::clone(&request.cache),
+        epoch: Arc::new(Epoch::new(root.max_seq.max(checkpoint).next_major())),
+        registry: Arc::new(TxnRegistry::new(CommitSeq(1))),
+        tree: request.tree,
+        read_only: request.read_only,
+        health: Health::default(),
+    });
+    let slots = slots.filter(|_| !request.read_only);
+    let catalog = Arc::new(Catalog::load(ctx, slots, root)?);
+    let strangers = survey::strangers(request, &catalog)?;
+    let pins = Arc::new(Pins::default());
+    let checkpointer = Checkpointer::new(Arc::clone(&catalog), pins, Arc::clone(&request.clock), log);
+    let report = super::RecoveryReport { kind, checkpoint, slot_repaired, strangers, replayed: None };
+    Ok(Opened { catalog, checkpointer, report, locks: Vec::new(), read_only: request.read_only })
+}
