@@ -216,11 +216,11 @@ fn a_backup_opened_copied_and_finished() {
     sync_dir    copy
     create      copy/Strandline.manifest.copy
     set_len     copy/Strandline.manifest.copy 0
-    write       copy/Strandline.manifest.copy 0+4250
+    write       copy/Strandline.manifest.copy 0+4254
     sync_all    copy/Strandline.manifest.copy
     rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
     sync_dir    copy
-    syncs 7, 57498 bytes in 4 writes, 53248 bytes in 3 reads
+    syncs 7, 57502 bytes in 4 writes, 53248 bytes in 3 reads
     ");
     let mut stream = Vec::new();
     insta::assert_snapshot!(contract(&trace, || open.stream_to(&mut stream, go_on).unwrap()), @"syncs 0, 0 bytes in 0 writes, 53248 bytes in 3 reads");
@@ -271,11 +271,11 @@ fn restoring_and_opening_a_copy() {
     sync_dir    dest
     create      dest/Strandline.manifest.copy
     set_len     dest/Strandline.manifest.copy 0
-    write       dest/Strandline.manifest.copy 0+4250
+    write       dest/Strandline.manifest.copy 0+4254
     sync_all    dest/Strandline.manifest.copy
     rename      dest/Strandline.manifest.copy -> dest/Strandline.manifest
     sync_dir    dest
-    syncs 7, 57498 bytes in 4 writes, 123034 bytes in 18 reads
+    syncs 7, 57502 bytes in 4 writes, 123038 bytes in 18 reads
     ");
     insta::assert_snapshot!(contract(&trace, || options(&trace).open("/dest").unwrap()), @r"
     create      dest/Strandline.root.new
@@ -291,7 +291,7 @@ fn restoring_and_opening_a_copy() {
     sync_data   dest/Strandline.root.new
     write       dest/Strandline.root.new 0+4096
     sync_data   dest/Strandline.root.new
-    syncs 5, 16384 bytes in 4 writes, 24884 bytes in 6 reads
+    syncs 5, 16384 bytes in 4 writes, 41276 bytes in 10 reads
     ");
 }
 
@@ -329,11 +329,11 @@ fn an_increment_taken_and_applied() {
     sync_dir    inc
     create      inc/Strandline.manifest.copy
     set_len     inc/Strandline.manifest.copy 0
-    write       inc/Strandline.manifest.copy 0+4274
+    write       inc/Strandline.manifest.copy 0+4278
     sync_all    inc/Strandline.manifest.copy
     rename      inc/Strandline.manifest.copy -> inc/Strandline.manifest
     sync_dir    inc
-    syncs 6, 24754 bytes in 3 writes, 20480 bytes in 2 reads
+    syncs 6, 24758 bytes in 3 writes, 20480 bytes in 2 reads
     ");
     open.finish().unwrap();
     let (inc, copy) = (Path::new("/inc"), Path::new("/copy"));
@@ -349,12 +349,12 @@ fn an_increment_taken_and_applied() {
     sync_dir    copy
     create      copy/Strandline.manifest.copy
     set_len     copy/Strandline.manifest.copy 0
-    write       copy/Strandline.manifest.copy 0+4251
+    write       copy/Strandline.manifest.copy 0+4255
     sync_all    copy/Strandline.manifest.copy
     rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
     sync_dir    copy
     remove_file copy/Strandline.manifest.base
     sync_dir    copy
-    syncs 7, 24731 bytes in 3 writes, 102732 bytes in 8 reads
+    syncs 7, 24735 bytes in 3 writes, 102740 bytes in 8 reads
     ");
 }

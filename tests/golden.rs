@@ -139,14 +139,14 @@ fn the_golden_files_read_as_ever() {
     settings unit 512 contract Pinned
     log off
     highest sequence 2 next table 3 next segment 1
-    newest checkpoint 2 name - time 1700000000000 ms bytes 39424 catalog 5120+512 birth 2 sum a31e076a level 0 lists 5632+512 birth 2 sum 234ad55c catalog-bytes 6144
+    newest checkpoint 2 name - time 1700000000000 ms bytes 39424 catalog 5120+512 birth 2 sum 63fb2156 level 0 lists 5632+512 birth 2 sum 234ad55c catalog-bytes 6144
     catalog size 6144 available 0 dead 1024
     table empty id 2 file table-00000002.sl config ""
     table people id 1 file table-00000001.sl config ""
       state at 1 root 34304+512 birth 1 sum e5a7f644 level 1 size 34816 dead 0
       state at 2 root 61952+512 birth 2 sum 42b8f211 level 1 size 62464 dead 29184
       space size 62464 available 0
-    older checkpoint 1 name monday time 1700000000000 ms bytes 39936 catalog 4096+512 birth 1 sum c29e96cd level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
+    older checkpoint 1 name monday time 1700000000000 ms bytes 39936 catalog 4096+512 birth 1 sum ac9f6f72 level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
     "#);
     insta::assert_snapshot!(describe_file(&*vfs, Path::new("/copy/Strandline.manifest"), Detail::Summary).unwrap(), @r"
     Strandline.manifest: 4242 bytes
@@ -163,7 +163,7 @@ fn the_golden_files_read_as_ever() {
     settings unit 512 contract Pinned
     log off
     highest sequence 2 next table 3 next segment 1
-    newest checkpoint 2 name - time 1700000000000 ms bytes 39424 catalog 5120+512 birth 2 sum a31e076a level 0 lists 5632+512 birth 2 sum 234ad55c catalog-bytes 6144
+    newest checkpoint 2 name - time 1700000000000 ms bytes 39424 catalog 5120+512 birth 2 sum 63fb2156 level 0 lists 5632+512 birth 2 sum 234ad55c catalog-bytes 6144
     ");
     let report = backup::verify_copy(&vfs, Path::new("/copy"), VerifyCopyOptions::default(), &mut go_on).unwrap();
     assert_eq!(report.findings, []);

@@ -34,16 +34,16 @@ fn a_home() {
     settings unit 512 contract Pinned
     log off
     highest sequence 2 next table 3 next segment 1
-    newest checkpoint 2 name - time 2000 ms bytes 0 catalog 5120+512 birth 2 sum a7731a63 level 0 lists 5632+512 birth 2 sum 234ad55c catalog-bytes 6144
+    newest checkpoint 2 name - time 2000 ms bytes 0 catalog 5120+512 birth 2 sum 4c72444e level 0 lists 5632+512 birth 2 sum 234ad55c catalog-bytes 6144
     backup 0000000000000007 is open
-    pinned checkpoint 1 name monday time 1000 ms bytes 0 catalog 4096+512 birth 1 sum 87a76d65 level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
+    pinned checkpoint 1 name monday time 1000 ms bytes 0 catalog 4096+512 birth 1 sum a35e68b9 level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
     catalog size 6144 available 0 dead 1024
     table empty id 2 file table-00000002.sl config ""
     table t id 1 file table-00000001.sl config "a config"
       state at 1 root 7680+512 birth 1 sum 8d9eb1a0 level 1 size 8192 dead 0
       state at 2 root 8704+512 birth 2 sum 82b27853 level 1 size 9216 dead 1024
       space size 9216 available 0
-    older checkpoint 1 name monday time 1000 ms bytes 0 catalog 4096+512 birth 1 sum 87a76d65 level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
+    older checkpoint 1 name monday time 1000 ms bytes 0 catalog 4096+512 birth 1 sum a35e68b9 level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
     "#);
 }
 
@@ -88,9 +88,9 @@ fn a_root_record_with_a_torn_slot() {
     settings unit 512 contract Pinned
     log off
     highest sequence 2 next table 3 next segment 1
-    newest checkpoint 2 name - time 2000 ms bytes 0 catalog 5120+512 birth 2 sum a7731a63 level 0 lists 5632+512 birth 2 sum 234ad55c catalog-bytes 6144
+    newest checkpoint 2 name - time 2000 ms bytes 0 catalog 5120+512 birth 2 sum 4c72444e level 0 lists 5632+512 birth 2 sum 234ad55c catalog-bytes 6144
     backup 0000000000000007 is open
-    pinned checkpoint 1 name monday time 1000 ms bytes 0 catalog 4096+512 birth 1 sum 87a76d65 level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
+    pinned checkpoint 1 name monday time 1000 ms bytes 0 catalog 4096+512 birth 1 sum a35e68b9 level 0 lists 4608+512 birth 1 sum 495fd90b catalog-bytes 5120
     ");
 }
 

@@ -92,7 +92,7 @@ fn scan_options(request: &Request, root: &RootRecord, source: &Source, from: Log
 /// True when the log tells of anything that the checkpoint `newest` does not hold.
 fn has_work(options: &ScanOptions, end: &LogEnd, newest: CheckpointSeq) -> Result<bool> {
     let mut scanner = Scanner::new(options, end);
-    while let Some((lsn, payload)) = scanner.next()? {
+    while let Some((lsn, payload)) = scanner.next_record()? {
         match decode(options, lsn, payload)? {
             Record::Commit(_) => return Ok(true),
             Record::Schema { seq, .. } if seq > newest => return Ok(true),
@@ -137,7 +137,7 @@ pub(super) fn replay(catalog: &Catalog, tail: &Tail) -> Result<Replayed> {
     let newest = catalog.newest().seq;
     let mut replay = Replay { catalog, options: &tail.options, newest, done, batch: Vec::new(), bytes: 0 };
     let mut scanner = Scanner::new(&tail.options, &tail.end);
-    while let Some((lsn, payload)) = scanner.next()? {
+    while let Some((lsn, payload)) = scanner.next_record()? {
         replay.take(lsn, payload)?;
     }
     replay.apply()?;
