@@ -27,6 +27,7 @@ use std::sync::Arc;
 use strandline_vfs::{File, OpenOptions, Vfs};
 
 use super::increment::check_origin;
+use super::segments::check_joins;
 use crate::catalog::RootRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{
@@ -101,6 +102,7 @@ fn apply_log(
     let mut manifest = base.extended(new).map_err(|e| e.at(&increment.join(new.file_name()), None))?;
     base.check_present(vfs, copy)?;
     new.check_present(vfs, increment)?;
+    check_joins(vfs, increment, base, &manifest)?;
     let mut work = Work::new(vfs, increment, copy, new, base, progress);
     work.check_pieces(new)?;
     let mut bytes = 0;

@@ -12,10 +12,12 @@ use super::restore::restore_files;
 use super::*;
 use crate::catalog::RootRecord;
 use crate::error::ErrorKind;
-use crate::options::Settings;
+use crate::log::{Log, LogOptions, SegmentInfo};
+use crate::options::{Durability, Settings};
 use crate::types::{CheckpointSeq, Lineage, LogPosition, Lsn, TableId};
 
 const LINEAGE: Lineage = Lineage(5);
+const UNIT: u32 = crate::options::UNIT_DEFAULT;
 
 fn go_on(_: &Progress<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -31,27 +33,49 @@ fn names(vfs: &dyn Vfs, dir: &str) -> Vec<String> {
     vfs.read_dir(Path::new(dir)).unwrap().into_iter().map(|e| e.name.to_string_lossy().into_owned()).collect()
 }
 
-/// Segment `number`, in a directory of its own.
-fn segment(vfs: &dyn Vfs, number: u32) -> PlanSegment {
-    let source = Path::new("wal").join(FileRole::Segment(number).file_name());
-    let size = 1_000 * u64::from(number);
-    write(vfs, &source, number as u8, size as usize);
-    PlanSegment { number, source, size }
+/// A log of segments 1 to 12, in a directory of its own; segment N holds N records of 500 bytes.
+fn write_log(vfs: &MemVfs) -> Vec<(PlanSegment, Lsn)> {
+    let dir = Path::new("wal");
+    let _ = vfs.create_dir(dir);
+    let log = Log::start(LogOptions {
+        vfs: Arc::new(vfs.clone()),
+        dir: dir.to_owned(),
+        lineage: LINEAGE,
+        unit: UNIT,
+        segment_bytes: 1 << 20,
+        next: 1,
+        previous: Lsn::default(),
+        kept: Vec::new(),
+    });
+    let mut ends = Vec::new();
+    for number in 1..=12 {
+        for _ in 0..number {
+            log.append(&[number as u8; 500], Durability::Sync).unwrap();
+        }
+        ends.push(log.switch().unwrap());
+    }
+    let segment = |s: SegmentInfo| PlanSegment { number: s.number, source: s.path, size: s.bytes };
+    log.segments().into_iter().map(segment).zip(ends).collect()
 }
 
-fn segments(vfs: &dyn Vfs, numbers: std::ops::Range<u32>) -> Vec<PlanSegment> {
-    numbers.map(|n| segment(vfs, n)).collect()
+/// The chosen segments, and where the last of them ends.
+fn segments(vfs: &MemVfs, numbers: std::ops::Range<u32>) -> (Vec<PlanSegment>, Lsn) {
+    let there = vfs.metadata(Path::new("wal")).unwrap().is_some();
+    let scratch = MemVfs::new();
+    let all = write_log(if there { &scratch } else { vfs });
+    let chosen: Vec<_> = all.into_iter().filter(|(s, _)| numbers.contains(&s.number)).collect();
+    let end = chosen.last().map_or(Lsn::default(), |(_, end)| *end);
+    (chosen.into_iter().map(|(s, _)| s).collect(), end)
 }
 
-fn end(numbers: &std::ops::Range<u32>) -> Lsn {
-    Lsn { segment: numbers.end - 1, offset: 999 }
+fn size(vfs: &MemVfs, numbers: std::ops::Range<u32>) -> u64 {
+    segments(vfs, numbers).0.iter().map(|s| s.size).sum()
 }
 
 /// A home with one table whose checkpoint says that replay begins in segment 4, and the full plan with `segments` of it.
-fn full(vfs: &dyn Vfs, numbers: std::ops::Range<u32>) -> Plan {
-    for dir in ["home", "wal"] {
-        let _ = vfs.create_dir(Path::new(dir));
-    }
+fn full(vfs: &MemVfs, numbers: std::ops::Range<u32>) -> Plan {
+    let _ = vfs.create_dir(Path::new("home"));
+    let (segments, log_end) = segments(vfs, numbers);
     write(vfs, Path::new("home/Strandline.catalog"), 1, 8_192);
     write(vfs, Path::new("home/table-00000001.sl"), 2, 8_192);
     let mut root = RootRecord::new(Settings::default(), LINEAGE);
@@ -65,22 +89,17 @@ fn full(vfs: &dyn Vfs, numbers: std::ops::Range<u32>) -> Plan {
         root: root.encode(0),
         checkpoints: Vec::new(),
         catalog_size: Some(8_192),
-        log_end: end(&numbers),
+        log_end,
     };
     let tables = vec![PlanTable { name: "t".into(), id: TableId(1), size: Some(8_192) }];
-    Plan::new(Path::new("home"), head, tables, &segments(vfs, numbers), &[]).unwrap()
+    Plan::new(Path::new("home"), head, tables, &segments, &[]).unwrap()
 }
 
-fn increment(vfs: &dyn Vfs, numbers: std::ops::Range<u32>) -> Plan {
-    let head = LogHead {
-        lineage: LINEAGE,
-        backup: 10,
-        time_ms: 78,
-        previous: Lsn::default(),
-        first: numbers.start,
-        end: end(&numbers),
-    };
-    Plan::log(Path::new("home"), &head, &segments(vfs, numbers))
+fn increment(vfs: &MemVfs, numbers: std::ops::Range<u32>) -> Plan {
+    let first = numbers.start;
+    let (segments, end) = segments(vfs, numbers);
+    let head = LogHead { lineage: LINEAGE, backup: 10, time_ms: 78, previous: Lsn::default(), first, end };
+    Plan::log(Path::new("home"), &head, &segments)
 }
 
 fn copy(vfs: &dyn Vfs, plan: &Plan, dir: &str) -> crate::Result<BackupReport> {
@@ -126,7 +145,7 @@ fn segments_travel_from_where_they_are_and_come_before_the_manifest() {
         ("StrandlineLog.0000000004", Path::new("wal/StrandlineLog.0000000004"))
     );
     let report = copy(&vfs, &plan, "copy").unwrap();
-    assert_eq!(report.bytes, 2 * 8_192 + 9_000);
+    assert_eq!(report.bytes, 2 * 8_192 + size(&vfs, 4..6));
     assert_whole(&vfs, "copy");
     assert_eq!(listed(&vfs, "copy"), [4, 5]);
 
@@ -144,13 +163,13 @@ fn segments_travel_from_where_they_are_and_come_before_the_manifest() {
 fn applying_adds_what_is_new_and_may_be_repeated() {
     let vfs = stage();
     let report = roll(&vfs, "inc", "copy").unwrap();
-    assert_eq!(report.bytes, 13_000, "segments 6 and 7");
+    assert_eq!(report.bytes, size(&vfs, 6..8), "segments 6 and 7");
     assert_eq!(listed(&vfs, "copy"), [4, 5, 6, 7]);
     assert_whole(&vfs, "copy");
     assert_eq!(report.manifest.rolled, Some(Rolled::Log));
     assert_eq!(roll(&vfs, "inc", "copy").unwrap().bytes, 0);
     copy(&vfs, &increment(&vfs, 7..10), "next").unwrap();
-    assert_eq!(roll(&vfs, "next", "copy").unwrap().bytes, 17_000);
+    assert_eq!(roll(&vfs, "next", "copy").unwrap().bytes, size(&vfs, 8..10));
     assert_eq!(roll(&vfs, "inc", "copy").unwrap().bytes, 0, "an older one has nothing to give");
     assert_eq!(listed(&vfs, "copy"), [4, 5, 6, 7, 8, 9]);
     assert_whole(&vfs, "copy");
@@ -215,8 +234,8 @@ fn what_does_not_fit_is_refused_before_the_copy_changes() {
     type Harm = fn(&MemVfs);
     let wrong: [(Harm, ErrorKind, &str); 9] = [
         (|v| vfs_remove(v, "inc/StrandlineLog.0000000006"), ErrorKind::Corrupt, "StrandlineLog.0000000006 is missing"),
-        (|v| cut(v, "inc/StrandlineLog.0000000007"), ErrorKind::Corrupt, "StrandlineLog.0000000007 has 10 of 7000"),
-        (|v| write(v, Path::new("inc/StrandlineLog.0000000007"), 9, 7_000), ErrorKind::Corrupt, "checksum"),
+        (|v| cut(v, "inc/StrandlineLog.0000000007"), ErrorKind::Corrupt, "StrandlineLog.0000000007 has 10 of "),
+        (|v| flip(v, "inc/StrandlineLog.0000000007", 5_000), ErrorKind::Corrupt, "checksum"),
         (|v| vfs_remove(v, "copy/StrandlineLog.0000000005"), ErrorKind::Corrupt, "StrandlineLog.0000000005 is missing"),
         (|v| write(v, Path::new("copy/Strandline.root"), 9, 7), ErrorKind::WrongBase, "opened as a database"),
         (|v| cut(v, "inc/Strandline.manifest.log.0000000007"), ErrorKind::Corrupt, "incomplete"),
@@ -228,7 +247,6 @@ fn what_does_not_fit_is_refused_before_the_copy_changes() {
         ),
         (
             |v| {
-                write(v, Path::new("wal/StrandlineLog.0000000009"), 9, 9);
                 vfs_remove(v, "inc/Strandline.manifest.log.0000000007");
                 let far = increment(v, 7..8).manifest().clone();
                 far.store(v, Path::new("inc")).unwrap();
@@ -250,6 +268,13 @@ fn what_does_not_fit_is_refused_before_the_copy_changes() {
 
 fn vfs_remove(vfs: &MemVfs, path: &str) {
     vfs.remove_file(Path::new(path)).unwrap();
+}
+
+fn flip(vfs: &MemVfs, path: &str, at: u64) {
+    let file = vfs.open(Path::new(path), OpenOptions::write()).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 fn cut(vfs: &MemVfs, path: &str) {
@@ -277,4 +302,68 @@ fn chains_are_of_one_kind() {
     copy(&vfs, &blocks, "blocks").unwrap();
     let e = roll(&vfs, "blocks", "copy").unwrap_err();
     assert_eq!(e.kind(), ErrorKind::InvalidArgument, "{e}");
+}
+
+/// Another log of the same numbers, or the same log under other numbers, is seen by its segments' heads even when nothing
+/// else could tell.
+#[test]
+fn segments_that_do_not_join_are_refused_by_name() {
+    let unsealed = |vfs: &MemVfs| {
+        let mut manifest = Manifest::load_any(vfs, Path::new("inc")).unwrap();
+        manifest.sealed = false;
+        manifest.store(vfs, Path::new("inc")).unwrap();
+    };
+    let swap = |vfs: &MemVfs, from: &str, to: &str| {
+        let size = vfs.metadata(Path::new(to)).unwrap().unwrap().len;
+        vfs.rename(Path::new(from), Path::new(to)).unwrap();
+        vfs.open(Path::new(to), OpenOptions::write()).unwrap().set_len(size).unwrap();
+    };
+    let vfs = stage();
+    unsealed(&vfs);
+    swap(&vfs, "wal/StrandlineLog.0000000009", "inc/StrandlineLog.0000000006");
+    let e = roll(&vfs, "inc", "copy").unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Corrupt);
+    assert!(e.to_string().contains("segment 9") && e.to_string().contains("0000000006"), "{e}");
+
+    // A history that forked after segment 4: its segment 6 continues another segment 5.
+    let (vfs, other) = (stage(), MemVfs::new());
+    unsealed(&vfs);
+    let (segments, _) = segments(&other, 4..7);
+    let mut head = header_of(&other, &segments[2].source).unwrap();
+    let target = Path::new("inc/StrandlineLog.0000000006");
+    for (previous, lineage) in [(Lsn { segment: 5, offset: 7_777 }, LINEAGE), (head.previous, Lineage(6))] {
+        (head.previous, head.lineage) = (previous, lineage);
+        vfs.open(target, OpenOptions::write()).unwrap().write_all_at(&head.encode(), 0).unwrap();
+        let e = roll(&vfs, "inc", "copy").unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::WrongBase);
+        assert_eq!(e.location().unwrap().file, target, "{e}");
+    }
+    write(&vfs, target, 0, 100_000);
+    assert_eq!(roll(&vfs, "inc", "copy").unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+/// Every byte that a record needs is looked at.
+#[test]
+fn verification_reads_the_log() {
+    let vfs = stage();
+    let dynamic: Arc<dyn Vfs> = Arc::new(vfs.clone());
+    let inc = || verify_copy(&dynamic, Path::new("inc"), VerifyCopyOptions::default(), &mut go_on).unwrap();
+    let report = inc();
+    assert_eq!((report.findings.len(), report.log_records), (0, 3 + 4 + 5 + 6 + 7));
+    // Unsealed, so that only the log itself can tell.
+    let mut manifest = report.manifest;
+    manifest.sealed = false;
+    manifest.store(&vfs, Path::new("inc")).unwrap();
+    let last = "inc/StrandlineLog.0000000007";
+    for at in [0, 9, 20, 4_096, 4_100, 4_400, 5_000, 7_500] {
+        flip(&vfs, last, at);
+        let report = inc();
+        assert!(!report.is_sound(), "byte {at}");
+        let found = report.findings.iter().find(|f| f.severity == Severity::Damage).unwrap();
+        assert_eq!(found.file, Path::new(last), "{}", found.what);
+        flip(&vfs, last, at);
+    }
+    assert!(inc().is_sound());
+    vfs_remove(&vfs, "inc/StrandlineLog.0000000005");
+    assert!(!inc().is_sound());
 }

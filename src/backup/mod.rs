@@ -29,6 +29,7 @@ mod directory;
 mod increment;
 mod plan;
 mod restore;
+mod segments;
 mod stream;
 mod verify;
 
@@ -41,6 +42,7 @@ pub use directory::DirectorySink;
 pub use increment::{FilesAt, check_origin, increment};
 pub use plan::{BackupItem, ItemKind, LogHead, Plan, PlanHead, PlanSegment, PlanTable};
 pub use restore::{RestoreOptions, restore, restore_stream};
+pub use segments::{header_of, of_one_history};
 pub use stream::{Event, StreamSink, StreamSource};
 pub use verify::{CopyReport, VerifyCopyOptions, verify_copy};
 

@@ -1,7 +1,8 @@
 //! Whether a copy is good, without opening it.
 //!
-//! Four questions, each costlier than the one before: is there a complete manifest; are its files there, long enough; do
-//! all pieces have their checksums; does every block that the manifest's root record reaches say what it should. Opening
+//! Questions, each costlier than the one before: is there a complete manifest; are its files there, long enough; do all
+//! pieces have their checksums; is the log whole from the checkpoint's position to its end; does every block that the
+//! manifest's root record reaches say what it should. Opening
 //! the copy would answer the last one too, but an opened copy is a database of its own and takes no increments any more.
 
 use std::path::Path;
@@ -9,8 +10,9 @@ use std::sync::Arc;
 
 use strandline_vfs::{OpenOptions, Vfs};
 
+use super::segments::read_log;
 use crate::audit::{AuditOptions, AuditReport, Finding, OnDamage, Severity, Subject, audit};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::manifest::{CopyKind, MANIFEST_FILE, Manifest, ManifestFile, PIECE, read_zero_filled};
 use crate::progress::{Meter, OnProgress};
 
@@ -40,8 +42,10 @@ pub struct CopyReport {
     pub strangers: Vec<String>,
     /// Blocks read.
     pub blocks: u64,
-    /// Rows in the newest state of all tables.
+    /// Rows in the newest state of all tables, without what the log adds.
     pub rows: u64,
+    /// Records of the log beyond the checkpoint.
+    pub log_records: u64,
 }
 
 impl CopyReport {
@@ -63,7 +67,8 @@ impl CopyReport {
     }
 }
 
-/// Verifies the copy in `dir`: presence, sizes, pieces, blocks; of an increment, all but blocks. Writes nothing.
+/// Verifies the copy in `dir`, with the increments from the log that lie beside it: presence, sizes, pieces, log, blocks; of
+/// an increment, all but blocks. Writes nothing.
 ///
 /// # Errors
 /// `NotFound` when there is no manifest, `Corrupt` when it is incomplete, `Unsupported` when it is of a newer format; `Io`
@@ -76,7 +81,7 @@ pub fn verify_copy(
 ) -> Result<CopyReport> {
     let manifest = Manifest::load_copy(&**vfs, dir)?;
     let strangers = manifest.strangers(&**vfs, dir)?;
-    let mut report = CopyReport { manifest, findings: Vec::new(), strangers, blocks: 0, rows: 0 };
+    let mut report = CopyReport { manifest, findings: Vec::new(), strangers, blocks: 0, rows: 0, log_records: 0 };
     for (name, what) in report.manifest.missing(&**vfs, dir)? {
         report.findings.push(finding("copy", dir, &name, None, Severity::Damage, format!("the file {what}")));
     }
@@ -85,6 +90,10 @@ pub fn verify_copy(
         return Ok(report);
     }
     verify_pieces(&**vfs, dir, &mut report, options.on_damage, progress)?;
+    if stop(&report) {
+        return Ok(report);
+    }
+    verify_log(vfs, dir, &mut report)?;
     let increment = matches!(report.manifest.kind, CopyKind::Increment(_) | CopyKind::Log { .. });
     if stop(&report) || increment {
         return Ok(report);
@@ -93,6 +102,21 @@ pub fn verify_copy(
     report.findings.extend(blocks.findings);
     (report.blocks, report.rows) = (blocks.blocks, blocks.rows);
     Ok(report)
+}
+
+/// Reads the log as the open of the copy will.
+fn verify_log(vfs: &Arc<dyn Vfs>, dir: &Path, report: &mut CopyReport) -> Result<()> {
+    match read_log(vfs, dir, &report.manifest) {
+        Ok(records) => report.log_records = records,
+        Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::WrongBase) => {
+            let (file, offset) =
+                e.location().map_or((dir.join(MANIFEST_FILE), None), |place| (place.file.clone(), place.offset));
+            let (severity, what) = (Severity::Damage, e.message().to_owned());
+            report.findings.push(Finding { object: "log".to_owned(), file, offset, severity, what });
+        }
+        Err(e) => return Err(e),
+    }
+    Ok(())
 }
 
 /// Compares every piece of every file with the manifest.

@@ -6,6 +6,7 @@
 
 pub use crate::catalog::ROOT_FILE;
 use crate::error::{Error, Result};
+use crate::log::{segment_name, segment_number};
 use crate::types::TableId;
 
 /// The file of the manifest.
@@ -14,8 +15,6 @@ pub const MANIFEST_FILE: &str = "Strandline.manifest";
 pub const BASE_FILE: &str = "Strandline.manifest.base";
 /// What the name of the manifest of an increment from the log begins with; the number of its last segment follows.
 const LOG_MANIFEST_PREFIX: &str = "Strandline.manifest.log.";
-/// What the name of a segment of the log begins with; its number follows.
-const SEGMENT_PREFIX: &str = "StrandlineLog.";
 /// Digits of the number of a segment in a name.
 const SEGMENT_DIGITS: usize = 10;
 /// The file whose lock says that a process has the home open.
@@ -41,7 +40,7 @@ impl FileRole {
         match self {
             Self::Catalog => TableId::CATALOG.file_name(),
             Self::Table(id) => id.file_name(),
-            Self::Segment(number) => format!("{SEGMENT_PREFIX}{number:0SEGMENT_DIGITS$}"),
+            Self::Segment(number) => segment_name(number),
         }
     }
 
@@ -65,11 +64,8 @@ pub fn log_manifest_name(next: u32) -> String {
 /// True for a name that [`log_manifest_name`] gives.
 #[must_use]
 pub fn is_log_manifest(name: &str) -> bool {
-    numbered(name, LOG_MANIFEST_PREFIX)
-}
-
-fn numbered(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix).is_some_and(|n| n.len() == SEGMENT_DIGITS && n.bytes().all(|b| b.is_ascii_digit()))
+    name.strip_prefix(LOG_MANIFEST_PREFIX)
+        .is_some_and(|n| n.len() == SEGMENT_DIGITS && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Longest file name, in bytes.
@@ -101,7 +97,7 @@ pub fn belongs(name: &str) -> bool {
     [MANIFEST_FILE, BASE_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
         || name == TableId::CATALOG.file_name()
         || is_log_manifest(name)
-        || numbered(name, SEGMENT_PREFIX)
+        || segment_number(name).is_some()
         || name
             .strip_prefix("table-")
             .and_then(|n| n.strip_suffix(".sl"))
