@@ -116,8 +116,9 @@ impl Checkpointer {
 
     /// True when the newest checkpoint keeps segments of the log that a new one would not need.
     fn holds_log(&self) -> bool {
-        let position = self.catalog.newest().log.map(|log| log.lsn.segment);
-        self.log.as_ref().zip(position).is_some_and(|(log, segment)| log.end().segment > segment)
+        let (Some(log), Some(position)) = (&self.log, self.catalog.newest().log) else { return false };
+        let end = log.end();
+        end.offset > 0 && end.segment > position.lsn.segment
     }
 
     /// Takes a checkpoint of the whole database.

@@ -122,6 +122,7 @@ struct Replay<'a> {
     options: &'a ScanOptions,
     /// Schema records up to this number are in the catalog already.
     newest: CheckpointSeq,
+    tables: BTreeMap<TableId, Arc<TableSlot>>,
     done: Replayed,
     batch: Vec<(Lsn, Vec<u8>)>,
     bytes: usize,
@@ -135,7 +136,8 @@ pub(super) fn replay(catalog: &Catalog, tail: &Tail) -> Result<Replayed> {
     let torn = tail.end.torn.as_ref().map(|t| format!("{} at {}", t.what, t.lsn));
     let done = Replayed { bytes: tail.end.bytes, torn, ..Replayed::default() };
     let newest = catalog.newest().seq;
-    let mut replay = Replay { catalog, options: &tail.options, newest, done, batch: Vec::new(), bytes: 0 };
+    let tables = catalog.tables().into_iter().map(|slot| (slot.id(), slot)).collect();
+    let mut replay = Replay { catalog, options: &tail.options, newest, tables, done, batch: Vec::new(), bytes: 0 };
     let mut scanner = Scanner::new(&tail.options, &tail.end);
     while let Some((lsn, payload)) = scanner.next_record()? {
         replay.take(lsn, payload)?;
@@ -187,7 +189,7 @@ impl Replay<'_> {
         let gate = ctx.epoch.enter();
         let mut slots = Vec::with_capacity(rows.len());
         for (id, rows) in rows {
-            match self.catalog.find_id(*id).filter(|slot| slot.with_entry(|e| e.log) != TableLog::Starting) {
+            match self.tables.get(id).filter(|slot| slot.with_entry(|e| e.log) != TableLog::Starting) {
                 Some(slot) => slots.push((slot, rows)),
                 None => self.done.skipped += rows.len() as u64,
             }
@@ -211,26 +213,30 @@ impl Replay<'_> {
     }
 
     /// Changes the set of tables as it was changed then.
-    fn change(&self, change: &SchemaChange) -> Result<()> {
+    fn change(&mut self, change: &SchemaChange) -> Result<()> {
         let change = match change {
             SchemaChange::Create { id, name, config, log } => {
-                if self.catalog.find_id(*id).is_some() || self.catalog.find(name).is_some() {
+                if self.tables.contains_key(id) || self.catalog.find(name).is_some() {
                     return Err(Error::corrupt(format!("the log makes table `{name}` (id {}) a second time", id.0)));
                 }
                 let log = if *log { TableLog::On } else { TableLog::Off };
-                let entry = TableEntry { log, ..TableEntry::new(*id, config.clone()) };
-                Change::Create(Arc::new(TableSlot::new(name, entry)), name.clone())
+                let slot = Arc::new(TableSlot::new(name, TableEntry { log, ..TableEntry::new(*id, config.clone()) }));
+                self.tables.insert(*id, Arc::clone(&slot));
+                Change::Create(slot, name.clone())
             }
-            SchemaChange::Rename { id, name } => match self.catalog.find_id(*id) {
-                Some(slot) => Change::Rename(slot, name.clone()),
+            SchemaChange::Rename { id, name } => match self.tables.get(id) {
+                Some(slot) if self.catalog.find(name).is_some_and(|other| other.id() != *id) => {
+                    return Err(Error::corrupt(format!("the log gives two tables the name `{name}`, {}", slot.name())));
+                }
+                Some(slot) => Change::Rename(Arc::clone(slot), name.clone()),
                 None => return Ok(()),
             },
-            SchemaChange::Drop { id } => match self.catalog.find_id(*id) {
+            SchemaChange::Drop { id } => match self.tables.remove(id) {
                 Some(slot) => Change::Drop(vec![slot]),
                 None => return Ok(()),
             },
-            SchemaChange::Log { id, on } => match self.catalog.find_id(*id) {
-                Some(slot) => Change::Log(slot, if *on { TableLog::Starting } else { TableLog::Off }),
+            SchemaChange::Log { id, on } => match self.tables.get(id) {
+                Some(slot) => Change::Log(Arc::clone(slot), if *on { TableLog::Starting } else { TableLog::Off }),
                 None => return Ok(()),
             },
         };

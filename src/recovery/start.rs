@@ -173,11 +173,8 @@ impl Next {
     fn after(request: &Request, root: &RootRecord, tail: Option<&Tail>, source: &Source, dir: &Path) -> Result<Self> {
         let mut next =
             Self { number: root.next_segment.max(1), previous: Lsn::default(), kept: Vec::new(), obsolete: Vec::new() };
-        if root.settings.log.is_none() && tail.is_none() {
-            return Ok(next);
-        }
-        let mut found = if root.settings.log.is_some() { segments(&*request.vfs, dir)? } else { Vec::new() };
-        if tail.is_some() && (root.settings.log.is_none() || source.dir != dir) {
+        let mut found = segments(&*request.vfs, dir)?;
+        if source.dir != dir {
             found.extend(segments(&*request.vfs, &source.dir)?);
         }
         let highest = found.iter().map(|s| s.number).max().unwrap_or(0);
@@ -187,15 +184,15 @@ impl Next {
             }
             tail => next.number = next.number.max(highest + 1).max(tail.map_or(0, |t| t.end.next)),
         }
-        // A log that was off for a while is a new one: what the old one left serves nobody.
+        // A log that was off for a while is a new one: what the old one left serves nobody, and neither does what a history
+        // left that this one forked from.
         let replayed = tail.map(|t| t.options.from.lineage);
         let goes_on = replayed.filter(|lineage| *lineage == root.lineage && root.settings.log.is_some());
+        let was_ours = |lineage| lineage == root.lineage || root.forks.iter().any(|fork| fork.lineage == lineage);
         for segment in found.into_iter().filter(|s| s.number < next.number) {
             match lineage_of(&*request.vfs, &segment.path)? {
                 Some(lineage) if goes_on == Some(lineage) => next.kept.push(segment),
-                Some(lineage) if replayed == Some(lineage) || lineage == root.lineage => {
-                    next.obsolete.push(segment.path)
-                }
+                Some(lineage) if was_ours(lineage) => next.obsolete.push(segment.path),
                 // Not written by this database: left where it is.
                 _ => {}
             }
@@ -236,8 +233,9 @@ impl Next {
 
     /// The new root record is durable: segments that no recovery needs go, and one that is kept gets a clean end.
     fn retire(&self, request: &Request, opened: &Opened, tail: Option<&Tail>, dir: &Path) -> Result<()> {
+        let salvaged = tail.is_some_and(|t| t.cut);
         for path in &self.obsolete {
-            remove(&*request.vfs, path)?;
+            if salvaged { set_aside(&*request.vfs, path) } else { remove(&*request.vfs, path) }?;
         }
         let root = opened.catalog.root();
         match (&root.settings.log, opened.checkpointer.log(), root.newest.log) {
@@ -254,6 +252,13 @@ impl Next {
         }
         Ok(())
     }
+}
+
+/// Behind the damage there may be records that somebody wants to look at.
+fn set_aside(vfs: &dyn Vfs, path: &Path) -> Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".salvaged");
+    vfs.rename(path, Path::new(&aside)).map_err(|e| Error::io(e, "set a damaged segment of the log aside", path))
 }
 
 fn remove(vfs: &dyn Vfs, path: &Path) -> Result<()> {

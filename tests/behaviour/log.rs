@@ -196,6 +196,44 @@ fn a_table_outside_the_log_is_at_its_checkpoint() {
     assert_eq!(state(&stage), (Some("4".into()), Some("3".into())));
 }
 
+/// Covers: L3. Segments of a history that was left do not stay, whenever the crash came between.
+#[test]
+fn a_history_that_forked_leaves_no_segments_behind() {
+    let stage = Stage::new();
+    let db = create(&stage);
+    put(&db, "t", "1", "x");
+    checkpoint(&db);
+    let backup = db.backup(BackupOptions::new()).unwrap();
+    put(&db, "t", "2", "x");
+    let crashed = stage.crash();
+    drop(backup);
+    for call in [Call::RemoveFile, Call::SyncDir] {
+        let vfs = FaultVfs::new(Arc::new(crashed.crash().vfs));
+        vfs.inject(Fault::on(call).in_path("StrandlineLog").error(std::io::ErrorKind::Other).for_ever());
+        drop(small(Arc::new(vfs.clone())).open(HOME));
+        vfs.heal();
+        let db = small(Arc::new(vfs.clone())).open(HOME).unwrap();
+        assert_eq!(rows(&db, "t").len(), 2);
+        let names = vfs.read_dir(std::path::Path::new(HOME)).unwrap();
+        let left = names.iter().filter(|e| e.name.to_str().unwrap().starts_with("StrandlineLog"));
+        assert_eq!(left.count(), 0);
+    }
+}
+
+/// Covers: CK-10. Opened again, with nothing changed, a checkpoint does no work.
+#[test]
+fn a_checkpoint_with_nothing_to_do_does_nothing_with_a_log_too() {
+    let stage = Stage::new();
+    let db = create(&stage);
+    put(&db, "t", "1", "x");
+    db.close().unwrap();
+    let before = stage.contents(HOME);
+    let db = stage.open();
+    assert!(!db.checkpoint(CheckpointOptions::new()).unwrap().taken);
+    db.close().unwrap();
+    unchanged(&stage, HOME, &before);
+}
+
 /// Covers: LG-11, TB-9, FB-13. Under `Pinned` the state falls back behind the schema changes, and the log brings them back.
 #[test]
 fn with_a_backup_open_every_commit_and_every_table_survives() {
@@ -429,6 +467,7 @@ fn damage_in_the_middle_of_the_log_is_reported_and_salvaged() {
         let found = rows(&db, "t");
         assert!((0..6).any(|r| found == filled(200, &format!("r{r}"))), "{what}: a state that was committed");
         sound(&db);
+        assert!(now.files(HOME).iter().any(|name| name.ends_with(".salvaged")), "{what}: set aside, not removed");
         put(&db, "t", "on", "x");
         assert_eq!(get(&now.crash().open(), "t", "on").unwrap(), "x", "{what}");
     }
