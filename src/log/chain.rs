@@ -68,12 +68,21 @@ pub(super) fn look(o: &ScanOptions, info: SegmentInfo) -> Result<Found> {
     let mut reading = Reading::open(&*o.vfs, &info.path)?;
     let damage = |what: String| Damage { what, misplaced: false };
     let header = match reading.bytes(0, SEGMENT_HEADER).map(SegmentHeader::decode) {
+        Ok(Ok(header)) if header.lineage != o.from.lineage && !begun(&mut reading, &header) => {
+            Err(damage("a segment of another history, without a record".to_owned()))
+        }
         Ok(Ok(header)) => check(o, &info, header)?,
         Ok(Err(e)) if e.kind() == ErrorKind::Corrupt => Err(damage(e.message().to_owned())),
         Ok(Err(e)) => return Err(e.at(&info.path, None)),
         Err(e) => Err(damage(format!("the header of a log segment cannot be read: {e}"))),
     };
     Ok(Found { info, header })
+}
+
+/// Whether a segment has a record. One that has none means nothing, whoever made it.
+fn begun(reading: &mut Reading, header: &SegmentHeader) -> bool {
+    // What cannot be read may be a record.
+    !matches!(reading.frame(&header.seed(), u64::from(header.unit)), Ok(Frame::Empty | Frame::Broken))
 }
 
 fn check(
@@ -110,10 +119,11 @@ impl Found {
 }
 
 /// The parts of the log from `o.from` on. `found`: all segments at or above, ascending.
-pub(super) fn chain(o: &ScanOptions, found: &[Found]) -> Result<Vec<Part>> {
+/// With salvage also why it ends early, if it does.
+pub(super) fn chain(o: &ScanOptions, found: &[Found]) -> Result<(Vec<Part>, Option<String>)> {
     match back(o, found).and_then(|parts| wrecks(o, found).map(|()| parts)) {
-        Err(_) if o.salvage => Ok(forth(o, found)),
-        other => other,
+        Err(e) if o.salvage => Ok((forth(o, found), Some(e.to_string()))),
+        other => other.map(|parts| (parts, None)),
     }
 }
 
@@ -164,7 +174,10 @@ fn forth(o: &ScanOptions, found: &[Found]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let first = sound().find(|(f, _)| f.info.number == o.from.lsn.segment);
     let mut next = match first {
-        None if o.from.lsn.offset == 0 => sound().next(),
+        // The numbers from there on may have been passed over, but then nothing was written under them.
+        None if o.from.lsn.offset == 0 => {
+            sound().next().filter(|(_, h)| h.previous.offset == 0 || h.previous.segment < o.from.lsn.segment)
+        }
         first => first,
     };
     while let Some((f, header)) = next {

@@ -84,6 +84,7 @@ pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
     let surplus = all.split_off(counted).iter().map(|s| super::segment_name(s.number)).collect();
     let needed = all.partition_point(|s| s.number < o.from.lsn.segment);
     let found = all[needed..].iter().map(|s| chain::look(o, s.clone())).collect::<Result<Vec<_>>>()?;
+    let (parts, ends) = chain::chain(o, &found)?;
     let mut end = LogEnd {
         end: o.from.lsn,
         records: 0,
@@ -95,9 +96,12 @@ pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
         previous: o.from.lsn,
         segments: Vec::new(),
         surplus,
-        parts: chain::chain(o, &found)?,
+        parts,
     };
     let empty = end.read(o)?;
+    if let (None, Some(what)) = (&end.torn, ends) {
+        end.torn = Some(Torn { lsn: end.end, what });
+    }
     let used = found.iter().filter(|f| f.header.is_ok()).map(|f| f.info.number);
     let used = used.filter(|n| empty.is_none_or(|e| e.number != *n)).max();
     end.next = used.map_or(end.next, |n| end.next.max(n.saturating_add(1)));
@@ -132,7 +136,11 @@ impl LogEnd {
                 }
             };
             self.durable(part, part.start);
-            let damage = judge(&mut walk, part, &broken);
+            let damage = if part.start > u64::from(o.unit) && walk.reading.len < part.start {
+                Err("the file ends before the place where replay begins".to_owned())
+            } else {
+                judge(&mut walk, part, &broken)
+            };
             let torn = damage.as_ref().err().cloned().or(broken.what.clone());
             if damage.is_err() && !o.salvage {
                 let what = torn.unwrap_or_default();

@@ -8,7 +8,7 @@
 //! Padding a round does not change the left side, so no order of rounds and appends can use up what was promised.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use strandline_vfs::File;
@@ -26,7 +26,7 @@ const SPARE_MAX: usize = 2 << 20;
 /// The segment that is being written.
 pub(super) struct Current {
     pub file: Arc<dyn File>,
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     pub number: u32,
     pub seed: Seed,
     pub unit: u32,
@@ -48,7 +48,7 @@ pub(super) struct Current {
 /// What a leader takes.
 pub(super) struct Round {
     pub file: Arc<dyn File>,
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     pub bytes: Vec<u8>,
     pub at: u64,
     pub tail: u64,
@@ -157,7 +157,14 @@ impl Current {
         if !bytes.is_empty() {
             bytes.resize((self.start - at) as usize, 0);
         }
-        Round { file: Arc::clone(&self.file), path: self.path.clone(), bytes, at, tail: self.tail, end: self.end() }
+        Round {
+            file: Arc::clone(&self.file),
+            path: Arc::clone(&self.path),
+            bytes,
+            at,
+            tail: self.tail,
+            end: self.end(),
+        }
     }
 }
 
@@ -165,6 +172,23 @@ impl State {
     /// Where the next record goes, or after padding.
     pub fn end(&self) -> Lsn {
         self.current.as_ref().map_or(Lsn { segment: self.next, offset: 0 }, Current::end)
+    }
+
+    /// Where the last record ends, in whichever segment.
+    pub fn last_end(&self) -> Lsn {
+        self.current.as_ref().filter(|c| !c.is_empty()).map_or(self.previous, Current::end)
+    }
+
+    /// The current segment, finished, is now a closed one. `bytes`: the length of its file, when it was cut.
+    pub fn retire(&mut self, bytes: Option<u64>) {
+        self.previous = self.last_end();
+        if let Some(old) = self.current.take() {
+            let (number, path) = (old.number, old.path.to_path_buf());
+            self.segments.push(SegmentInfo { number, path, bytes: bytes.unwrap_or(old.space) });
+        }
+        // Whatever was asked for so far is done; and so is what is asked for before the next record.
+        let begin = Lsn { segment: self.next, offset: 0 };
+        (self.written, self.synced) = (begin, begin);
     }
 
     /// Errs when the log takes nothing more.

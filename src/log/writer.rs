@@ -201,14 +201,17 @@ impl Log {
         if state.current.as_ref().is_some_and(|c| !c.is_empty()) {
             state = self.close_segment(state, 0, false)?;
         }
-        Ok(state.previous)
+        Ok(state.last_end())
     }
 
     /// All segments that exist: closed ones and the current one, ascending.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let state = self.state.lock();
-        let current =
-            state.current.as_ref().map(|c| SegmentInfo { number: c.number, path: c.path.clone(), bytes: c.space });
+        let current = state.current.as_ref().map(|c| SegmentInfo {
+            number: c.number,
+            path: c.path.to_path_buf(),
+            bytes: c.space,
+        });
         state.segments.iter().cloned().chain(current).collect()
     }
 
@@ -307,7 +310,7 @@ impl Log {
     /// Takes more space in the current segment.
     fn lengthen<'a>(&'a self, mut state: Guard<'a>, end: u64, bytes: u64) -> Result<Guard<'a>> {
         let Some(c) = state.current.as_ref() else { return Ok(state) };
-        let (file, path) = (Arc::clone(&c.file), c.path.clone());
+        let (file, path) = (Arc::clone(&c.file), Arc::clone(&c.path));
         let space = self.space(c.space, end, c.limit, bytes);
         state.busy = true;
         let turn = self.let_go(state);
@@ -332,8 +335,8 @@ impl Log {
 
     /// Makes the next segment, with room for `bytes` and for what is reserved.
     fn make_segment<'a>(&'a self, mut state: Guard<'a>, bytes: u64) -> Result<Guard<'a>> {
-        let header =
-            SegmentHeader { unit: self.unit, number: state.next, lineage: self.lineage, previous: state.previous };
+        let previous = state.last_end();
+        let header = SegmentHeader { unit: self.unit, number: state.next, lineage: self.lineage, previous };
         let need = u64::from(self.unit) + round_up(bytes, self.unit) + state.reserved;
         let limit = self.segment_bytes.max(need);
         let space = self.space(0, need, limit, bytes);
@@ -357,6 +360,7 @@ impl Log {
     /// Notes that a segment was made.
     fn begin(&self, state: &mut State, header: &SegmentHeader, file: Arc<dyn File>, space: u64, limit: u64) {
         let start = u64::from(self.unit);
+        state.retire(None);
         state.count.segments += 1;
         state.count.syncs += 1;
         state.count.written += start;
@@ -365,7 +369,7 @@ impl Log {
         state.next = header.number.saturating_add(1);
         state.current = Some(Current {
             file,
-            path: self.dir.join(segment_name(header.number)),
+            path: self.dir.join(segment_name(header.number)).into(),
             number: header.number,
             seed: header.seed(),
             unit: self.unit,
@@ -390,24 +394,12 @@ impl Log {
         let mut state = turn.back(finished.as_ref().err());
         let cut = finished?;
         state.reached(round, true);
-        let Some(old) = state.current.take() else { return Ok(state) };
-        let before = state.previous;
-        if !old.is_empty() {
-            state.previous = Lsn { segment: old.number, offset: old.tail as u32 };
+        if moved {
+            // It stays the current one until the next is made: when that fails, nothing was switched.
+            return self.make_segment(state, bytes);
         }
-        let (number, path) = (old.number, old.path.clone());
-        state.segments.push(SegmentInfo { number, path, bytes: cut.unwrap_or(old.space) });
-        if !moved {
-            return Ok(state);
-        }
-        // The mutex was not let go since the segment was finished, so nobody has seen the log without a current segment.
-        self.make_segment(state, bytes).inspect_err(|_| {
-            let mut state = self.state.lock();
-            state.segments.retain(|s| s.number != number);
-            state.previous = before;
-            state.current = Some(old);
-            self.changed.notify_all();
-        })
+        state.retire(cut);
+        Ok(state)
     }
 
     /// Lets go of the mutex for I/O; the turn was taken.
