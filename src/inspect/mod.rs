@@ -6,9 +6,10 @@
 //! lying about is described too.
 //!
 //! [`describe_file`] looks at one file from its first byte to its last. [`describe_home`] goes the way that an open goes:
-//! root record or manifest, catalog, tables.
+//! root record or manifest, catalog, tables. [`LogReader`] reads the records of a log as they stand there.
 
 mod blocks;
+mod log;
 mod page;
 mod root;
 mod rows;
@@ -22,6 +23,8 @@ use strandline_vfs::{File, OpenOptions, Vfs};
 use crate::catalog::{CheckpointRecord, ROOT_FILE, RootRecord, SLOT_OFFSETS, read_slot};
 use crate::error::{Error, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest};
+
+pub use log::{LogEntry, LogReader};
 
 /// How much to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +43,9 @@ const ROOT: &[u8; 8] = b"STRANDRT";
 const TABLE: &[u8; 8] = b"STRANDTB";
 const MANIFEST: &[u8; 8] = b"STRANDMF";
 const STREAM: &[u8; 8] = b"STRANDST";
+const SEGMENT: &[u8; 8] = b"STRANDLG";
 
-/// Describes one file: a root record, a table's file, the catalog's file, a manifest.
+/// Describes one file: a root record, a table's file, the catalog's file, a manifest, a segment of the log.
 ///
 /// # Errors
 /// `Io` when the file cannot be opened or its beginning cannot be read; damage is part of the description.
@@ -59,6 +63,7 @@ pub fn describe_file(vfs: &dyn Vfs, path: &Path, detail: Detail) -> Result<Strin
         _ if name == ROOT_FILE => root::slots(&mut out, &*file, path),
         TABLE => blocks::table(&mut out, &*file, len, detail),
         MANIFEST => describe_manifest(&mut out, vfs, path),
+        SEGMENT => log::segment(&mut out, vfs, path, detail),
         STREAM => line(&mut out, format_args!("a backup as a stream: restore it to look into it")),
         _ if got == 0 => line(&mut out, format_args!("empty")),
         _ if name.starts_with("table-") || name.starts_with("Strandline.catalog") => {

@@ -13,6 +13,7 @@
 //! - `chain`: which segments of a directory are a log, and in what order.
 //! - `walk`: the records of one segment, one after the other, and what follows where they break.
 //! - `scan`: [`survey`] and [`Scanner`]: what a log holds, read back after a crash or from a copy.
+//! - `file`: [`SegmentReader`]: one segment by itself, for those who only look.
 //!
 //! # How it works
 //! An append takes its place in a buffer under a short lock; the order of appends is the order of the log. Whoever waits
@@ -38,6 +39,7 @@
 //! - **L6** Bytes once synced are never written again: synced rounds are padded to the unit, and the next begins there.
 
 mod chain;
+mod file;
 mod format;
 mod retention;
 mod scan;
@@ -55,6 +57,7 @@ use strandline_vfs::Vfs;
 
 use crate::types::{Lineage, Lsn};
 
+pub use file::{SegmentReader, holds_records, segments};
 pub use format::{
     FORMAT_VERSION, Frame, PAYLOAD_MAX, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, Seed, SegmentHeader, segment_name,
     segment_number,

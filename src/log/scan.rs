@@ -168,7 +168,7 @@ impl LogEnd {
 }
 
 /// Whether the end of a segment's records is what a crash may leave; if not, why.
-fn judge(walk: &mut Walk, part: &Part, broken: &Break) -> std::result::Result<Behind, String> {
+pub(super) fn judge(walk: &mut Walk, part: &Part, broken: &Break) -> std::result::Result<Behind, String> {
     let what = || broken.what.clone().unwrap_or_else(|| "records are missing".to_owned());
     if let Some(limit) = part.limit {
         // The position that a scan begins at may lie at the very end.
