@@ -1,6 +1,8 @@
 //! Numbers about a running database. All are cheap to read and none is exact to the last commit.
 
 use super::core::Core;
+use crate::log::{self, SegmentInfo};
+use crate::manifest::MANIFEST_FILE;
 
 /// Every gauge and counter, in the order of the names.
 pub(super) fn collect(core: &Core) -> Vec<(&'static str, u64)> {
@@ -21,7 +23,7 @@ pub(super) fn collect(core: &Core) -> Vec<(&'static str, u64)> {
         available += free + pending;
     }
     let log = core.log().map(|log| log.counters()).unwrap_or_default();
-    let segments = core.log().map(|log| log.segments()).unwrap_or_default();
+    let segments = segments(core);
     let checkpoints = core.catalog.checkpoints();
     let newest = checkpoints.last().map_or(0, |c| c.bytes);
     vec![
@@ -50,4 +52,20 @@ pub(super) fn collect(core: &Core) -> Vec<(&'static str, u64)> {
         ("tables", tables.len() as u64),
         ("tables_open", open.len() as u64),
     ]
+}
+
+/// The segments that exist. A database that is only read does not run its log, but has one.
+fn segments(core: &Core) -> Vec<SegmentInfo> {
+    let settings = core.catalog.root().settings.log;
+    match (core.log(), settings) {
+        (Some(log), _) => log.segments(),
+        (None, None) => Vec::new(),
+        (None, Some(settings)) => {
+            let (vfs, home) = (&*core.ctx.vfs, &core.ctx.home);
+            // The segments of a copy stand beside its manifest.
+            let copy = vfs.metadata(&home.join(MANIFEST_FILE)).is_ok_and(|there| there.is_some());
+            let dir = settings.dir.filter(|_| !copy).map_or_else(|| home.clone(), |dir| home.join(dir));
+            log::segments(vfs, &dir).unwrap_or_default()
+        }
+    }
 }
