@@ -8,6 +8,7 @@ mod dump;
 mod increments;
 mod interop;
 mod load;
+mod log;
 mod process;
 mod rows;
 mod shell;

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+use crate::copy_args::{BackupArgs, RestoreArgs};
+
 /// The heading of the options that every command has.
 const GLOBAL: &str = "Global options";
 
@@ -46,7 +48,7 @@ pub struct Cli {
     /// Let a command that only reads recover the database for good
     #[arg(short = 'R', help_heading = GLOBAL)]
     pub recover: bool,
-    /// Salvage the database while opening it
+    /// Salvage while opening: a damaged log ends where the damage is, and all before it is kept
     #[arg(short = 'S', help_heading = GLOBAL)]
     pub salvage: bool,
     /// Tell each step on standard output
@@ -71,6 +73,8 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Change settings of tables
+    Alter(AlterArgs),
     /// Copy the database, or check a copy
     Backup(BackupArgs),
     /// Create a table
@@ -87,6 +91,8 @@ pub enum Command {
     Load(LoadArgs),
     /// Read plain lines into a table
     Loadtext(LoadtextArgs),
+    /// Print the log
+    Printlog(PrintlogArgs),
     /// Print values
     Read(ReadArgs),
     /// Give a table another name
@@ -103,13 +109,7 @@ pub enum Command {
     Write(WriteArgs),
     /// Known to `wt`, and not there yet
     #[command(hide = true)]
-    Alter(Later),
-    /// Known to `wt`, and not there yet
-    #[command(hide = true)]
     Compact(Later),
-    /// Known to `wt`, and not there yet
-    #[command(hide = true)]
-    Printlog(Later),
     /// Known to `wt`, and not there yet
     #[command(hide = true)]
     Salvage(Later),
@@ -120,6 +120,20 @@ pub enum Command {
 pub struct Later {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub rest: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+CONFIG is text such as log=(enabled=false), which takes a table out of the log: its rows are
+then as durable as the last checkpoint, and no longer as every commit. log=(enabled=true)
+takes it in again. Formats and columns stay what they were when the table was made.
+
+Example:
+  strandline alter table:sessions 'log=(enabled=false)' table:people 'log=(enabled=true)'")]
+pub struct AlterArgs {
+    /// Objects and settings in turn
+    #[arg(required = true, num_args = 2.., value_name = "OBJECT CONFIG")]
+    pub pairs: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -137,6 +151,7 @@ letter for each column:
   r  record number (keys) b B      one byte            3t      three bits
 Without a config, keys and values are plain bytes (u). A table that is there already stays
 as it is, if its formats are the same. A database is made in HOME where there is none.
+In a database with a log, log=(enabled=false) keeps the table out of it.
 
 Examples:
   strandline create -c key_format=S,value_format=S table:people
@@ -217,18 +232,33 @@ pub struct DumpArgs {
 The settings are remembered in the database. `create`, `load` and `write` make a database
 with default settings by themselves; `init` is for other settings.
 
-After a crash while a backup was open, a database is what it was at the newest checkpoint
-before the backup began. With --latest it is what its newest complete checkpoint says.")]
+Without a log, what was committed is durable with the next checkpoint; each command of this
+tool takes one at its end. With --log every commit is durable by itself, also in programs
+that hold the database open: what has returned is there after a crash. Segments of the log
+are removed when a checkpoint has made them superfluous; with --keep-log they stay until a
+`backup --log --remove-log` or a program removes them, so that increments of the log can
+carry them. With --log-dir they stand in another directory, on another device perhaps.
+
+After a crash while a backup was open, a database without a log is what it was at the newest
+checkpoint before the backup began. With --latest it is what its newest complete checkpoint
+says. With a log nothing that was committed is lost either way.
+
+Examples:
+  strandline -h /srv/db init --log
+  strandline -h /srv/db init --log --keep-log --log-dir /fast/db-log")]
 pub struct InitArgs {
+    /// Keep a log: every commit is durable when it returns
+    #[arg(long)]
+    pub log: bool,
+    /// Keep segments of the log until they are removed by a call
+    #[arg(long, requires = "log")]
+    pub keep_log: bool,
+    /// The directory of the log, relative to HOME or absolute
+    #[arg(long, value_name = "DIR", requires = "log")]
+    pub log_dir: Option<String>,
     /// After a crash during a backup, restore the newest completed checkpoint
     #[arg(long)]
     pub latest: bool,
-    #[arg(long, hide = true)]
-    pub log: bool,
-    #[arg(long, hide = true)]
-    pub keep_log: bool,
-    #[arg(long, hide = true, value_name = "DIR")]
-    pub log_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -287,6 +317,40 @@ pub struct LoadtextArgs {
     pub file: Option<PathBuf>,
     /// table:NAME
     pub object: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Prints a JSON array with an object for each record, in order: the commits, the changes of the
+schema, the checkpoints, and the messages that programs wrote. Keys and values are left out
+(\"redacted\": true) unless -u asks for them. HOME may also be a copy, or an increment of the
+log. The log is read as it is: nothing is recovered and nothing is changed.
+
+LSN is the number of a file and an offset in it, as the output gives them: 3,4096. A second
+pair makes it a range, both ends included. Damage is told on standard error, and what can be
+read after it is still printed; the exit code is 1 then.
+
+Examples:
+  strandline -h /srv/db printlog
+  strandline -h /srv/db printlog -u -l 3,4096,3,8192
+  strandline -h /srv/db printlog -m
+  strandline -h /backups/tuesday-log printlog -ux -f tuesday.json")]
+pub struct PrintlogArgs {
+    /// Write to this file
+    #[arg(short = 'f', value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// From this record on, or from the first to the second
+    #[arg(short = 'l', value_name = "LSN[,LSN]")]
+    pub range: Option<String>,
+    /// Only the texts of messages, one a line
+    #[arg(short = 'm')]
+    pub messages: bool,
+    /// Show keys and values
+    #[arg(short = 'u')]
+    pub user_data: bool,
+    /// With -u, keys and values also as hex digits
+    #[arg(short = 'x')]
+    pub hex: bool,
 }
 
 #[derive(Debug, Args)]
@@ -351,133 +415,6 @@ pub struct WriteArgs {
     /// table:NAME, then keys and values in turn
     #[arg(required = true, num_args = 2.., trailing_var_arg = true, allow_hyphen_values = true, value_name = "OBJECT KEY VALUE")]
     pub operands: Vec<OsString>,
-}
-
-#[derive(Debug, Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
-    after_long_help = "\
-The copy is consistent: exactly one checkpoint of the database. It is the newest one that
-is complete when the backup begins; --fresh-checkpoint takes one first, so that all that
-was committed is in it. DEST is made if it is missing, and must be empty. Each file appears
-under its name only when it is complete and on the device, the manifest last: a copy
-without a manifest is unfinished, and nothing will accept it. With -v the last line is the
-origin of the copy, LINEAGE:SEQUENCE. A DEST really called `verify` is written ./verify.
-
-An increment has what changed since another backup. FROM is the directory of that backup, or
-the origin that it printed. It goes into a directory of its own, for `backup apply` or
-`restore`; with --into it is applied to a copy at once.
-
-A database that a program has open is copied by that program, while it reads and writes:
-see `Database::backup` in the engine's documentation. Here it is Busy.
-
-Examples:
-  strandline -h /srv/db backup --fresh-checkpoint /backups/monday
-  strandline -h /srv/db backup -t table:people /backups/people
-  strandline -h /srv/db backup --incremental-from /backups/monday /backups/tuesday
-  strandline -h /srv/db backup --incremental-from /backups/monday --into /backups/monday
-  strandline backup verify /backups/monday"
-)]
-pub struct BackupArgs {
-    #[command(subcommand)]
-    pub what: Option<BackupCommand>,
-    /// Back up this checkpoint
-    #[arg(long, value_name = "NAME", conflicts_with = "fresh_checkpoint")]
-    pub checkpoint: Option<String>,
-    /// Take a checkpoint first, and back it up
-    #[arg(long)]
-    pub fresh_checkpoint: bool,
-    /// Only this table; may be repeated
-    #[arg(short = 't', value_name = "OBJECT")]
-    pub tables: Vec<String>,
-    /// Only what changed since FROM: a copy, or an origin LINEAGE:SEQUENCE
-    #[arg(long, value_name = "FROM", conflicts_with = "tables")]
-    pub incremental_from: Option<String>,
-    /// Roll this copy forward at once, instead of writing an increment to DEST
-    #[arg(long, value_name = "COPY", requires = "incremental_from")]
-    pub into: Option<PathBuf>,
-    /// The directory to copy to
-    #[arg(required_unless_present = "into", conflicts_with = "into")]
-    pub dest: Option<PathBuf>,
-    #[command(flatten)]
-    pub later: LaterBackupArgs,
-}
-
-/// Options of backups that are not there yet.
-#[derive(Debug, Args)]
-pub struct LaterBackupArgs {
-    #[arg(long, hide = true, conflicts_with = "incremental_from")]
-    pub log: bool,
-    #[arg(long, hide = true)]
-    pub remove_log: bool,
-    #[arg(long, hide = true, value_name = "TEXT")]
-    pub label: Option<OsString>,
-    #[arg(long, hide = true, value_name = "SIZE")]
-    pub granularity: Option<OsString>,
-    /// Accepted: neighbouring ranges of an increment are always merged
-    #[arg(long, hide = true)]
-    pub consolidate: bool,
-    #[arg(long, hide = true)]
-    pub direct_io: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum BackupCommand {
-    /// Check copies, without opening a database
-    #[command(after_long_help = "\
-Checks that every file of the manifest is there with its size, that the bytes have the
-checksums of the manifest, and every block in the files. Files that the manifest does not
-name are reported; they are no damage.
-
-Example:
-  strandline backup verify --quick /backups/monday /backups/tuesday")]
-    Verify(BackupVerifyArgs),
-    /// Roll a copy forward by increments, in order
-    #[command(after_long_help = "\
-Each increment must fit the copy as it is then; one that does not is refused before anything
-is changed. After an interruption the same command does the rest. A copy that was opened for
-writing has a history of its own and takes no increments.
-
-Example:
-  strandline backup apply /backups/tuesday /backups/wednesday /backups/monday")]
-    Apply(BackupApplyArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct BackupApplyArgs {
-    /// The increments, then the copy
-    #[arg(required = true, num_args = 2.., value_name = "INCREMENT COPY")]
-    pub paths: Vec<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct BackupVerifyArgs {
-    /// Stop after presence and sizes
-    #[arg(long)]
-    pub quick: bool,
-    /// The copies
-    #[arg(required = true, value_name = "DIR")]
-    pub dirs: Vec<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_long_help = "\
-COPY stays as it is; increments given after it are applied in the new place, in order. DEST
-is made if it is missing, and must be empty. The new database is verified, and opened once,
-so that it is a database of its own.
-
-Examples:
-  strandline restore /backups/monday /srv/db
-  strandline restore -t table:people /backups/monday /srv/people
-  strandline restore /backups/monday /backups/tuesday /backups/wednesday /srv/db")]
-pub struct RestoreArgs {
-    /// Only this table; may be repeated
-    #[arg(short = 't', value_name = "TABLE")]
-    pub tables: Vec<String>,
-    /// The copy, its increments if any, and the directory of the new database
-    #[arg(required = true, num_args = 2.., value_name = "COPY INCREMENT DEST")]
-    pub paths: Vec<PathBuf>,
 }
 
 /// The parser, with usage lines in the words of this tool.

@@ -4,6 +4,7 @@ use clap::FromArgMatches;
 use clap::error::ErrorKind;
 
 use super::*;
+use crate::copy_args::BackupCommand;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     let words = std::iter::once("strandline").chain(line.split_whitespace());

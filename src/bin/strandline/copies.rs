@@ -19,7 +19,7 @@ use strandline::{Backup, BackupOptions, Options, Progress};
 use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
 
-use crate::args::{BackupArgs, BackupCommand, BackupVerifyArgs, LaterBackupArgs, RestoreArgs};
+use crate::copy_args::{BackupArgs, BackupCommand, BackupVerifyArgs, RestoreArgs};
 use crate::home::{Home, table_name, usage};
 use crate::increments;
 use crate::report::{Failure, Outcome, Voice, While, say, unsupported};
@@ -42,7 +42,7 @@ fn copy(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome {
 
 /// Takes a backup; what was made.
 pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<BackupReport> {
-    check_later(&args.later)?;
+    check_later(args)?;
     let mut tables = Vec::new();
     for object in &args.tables {
         tables.push(table_name(object)?.to_owned());
@@ -68,9 +68,10 @@ pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<BackupReport
 }
 
 /// Options of kinds of backup that are not there yet.
-fn check_later(later: &LaterBackupArgs) -> Outcome {
+fn check_later(args: &BackupArgs) -> Outcome {
+    let later = &args.later;
     let asked = [
-        (later.log || later.remove_log, "a backup of the log"),
+        (args.log, "a backup of the log"),
         (later.label.is_some(), "--label"),
         (later.granularity.is_some(), "--granularity"),
         (later.direct_io, "--direct-io"),

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use strandline::{Contract, Database, Error, ErrorKind, Options};
+use strandline::{Database, Error, ErrorKind, Options};
 
 use crate::report::{Failure, Outcome, Voice, While};
 
@@ -19,6 +19,8 @@ pub struct Home {
     pub read_only: bool,
     /// `-R`.
     pub recover: bool,
+    /// `-S`.
+    pub salvage: bool,
     /// How to talk.
     pub voice: Voice,
 }
@@ -43,8 +45,8 @@ impl Home {
         if self.read_only { self.write() } else { self.open(Options::new().create(true)) }
     }
 
-    /// Makes a database with its own settings, where there is none.
-    pub fn init(&self, contract: Contract) -> Outcome {
+    /// Makes a database with settings of its own, where there is none.
+    pub fn init(&self, options: Options) -> Outcome {
         let there = self.path.read_dir().map(|mut entries| entries.next().is_some()).unwrap_or(false);
         if there && self.open(Options::new().read_only(true)).is_ok() {
             let error = Error::new(ErrorKind::Exists, "there is a database already");
@@ -54,7 +56,7 @@ impl Home {
             return Err(Error::new(ErrorKind::ReadOnly, "a database cannot be made read-only"))
                 .with(self.path.display());
         }
-        let db = self.open(Options::new().create(true).contract(contract))?;
+        let db = self.open(options.create(true))?;
         self.close(db)
     }
 
@@ -64,11 +66,11 @@ impl Home {
     }
 
     fn open(&self, options: Options) -> Outcome<Database> {
-        options.open(&self.path).map_err(|error| self.hinted(error)).with(self.path.display())
+        options.salvage(self.salvage).open(&self.path).map_err(|error| self.hinted(error)).with(self.path.display())
     }
 
     /// Where there is no database, the directory is what to look at, and the engine does not know how it was given.
-    fn hinted(&self, error: Error) -> Error {
+    pub fn hinted(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::NotFound {
             return error;
         }

@@ -15,8 +15,8 @@ use strandline::{Error, ErrorKind, Origin};
 use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
 
-use crate::args::{BackupApplyArgs, BackupArgs};
 use crate::copies::{Meter, take, tell};
+use crate::copy_args::{BackupApplyArgs, BackupArgs};
 use crate::home::{Home, usage};
 use crate::report::{Failure, Outcome, Voice, While, say};
 

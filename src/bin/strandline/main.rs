@@ -1,10 +1,11 @@
 //! The `strandline` command: a database from the shell, in the habits of WiredTiger's `wt`.
 //!
 //! ```text
-//! args      the command line and its help
+//! args copy_args                          the command line and its help
 //! home      opening the database that -h names; names of objects
 //! report    problems, results, bars, exit codes
-//! tables rows dump load checks copies increments     the commands; selection is what a dump shows
+//! tables settings rows dump load checks               the commands; selection is what a dump shows
+//! copies increments printlog
 //! config schema packing                   what a table's items are
 //! text dumpfile json_text json_dump       how they are written down
 //! ```
@@ -18,6 +19,7 @@ mod args;
 mod checks;
 mod config;
 mod copies;
+mod copy_args;
 mod dump;
 mod dumpfile;
 mod home;
@@ -26,10 +28,12 @@ mod json_dump;
 mod json_text;
 mod load;
 mod packing;
+mod printlog;
 mod report;
 mod rows;
 mod schema;
 mod selection;
+mod settings;
 mod tables;
 mod text;
 
@@ -57,19 +61,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, voice: Voice) -> Outcome {
-    if cli.salvage {
-        return unsupported("-S, salvaging while opening,");
-    }
-    let home = Home { path: cli.home.clone(), read_only: cli.read_only, recover: cli.recover, voice };
+    let home =
+        Home { path: cli.home.clone(), read_only: cli.read_only, recover: cli.recover, salvage: cli.salvage, voice };
     match &cli.command {
+        Command::Alter(args) => settings::alter(&home, args),
         Command::Backup(args) => copies::backup(&home, args),
         Command::Create(args) => tables::create(&home, args),
         Command::Drop(args) => tables::drop(&home, args),
         Command::Dump(args) => dump::dump(&home, args),
-        Command::Init(args) => tables::init(&home, args),
+        Command::Init(args) => settings::init(&home, args),
         Command::List(args) => tables::list(&home, args),
         Command::Load(args) => load::load(&home, args),
         Command::Loadtext(args) => rows::loadtext(&home, args),
+        Command::Printlog(args) => printlog::printlog(&home, args),
         Command::Read(args) => rows::read(&home, args),
         Command::Rename(args) => tables::rename(&home, args),
         Command::Restore(args) => copies::restore(voice, args),
@@ -77,9 +81,7 @@ fn run(cli: &Cli, voice: Voice) -> Outcome {
         Command::Truncate(args) => tables::truncate(&home, args),
         Command::Verify(args) => checks::verify(&home, args),
         Command::Write(args) => rows::write(&home, args),
-        Command::Alter(_) => unsupported("alter"),
         Command::Compact(_) => unsupported("compact"),
-        Command::Printlog(_) => unsupported("printlog"),
         Command::Salvage(_) => unsupported("salvage"),
     }
 }

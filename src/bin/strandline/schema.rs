@@ -4,7 +4,7 @@
 //! formats is plain bytes: `u` for keys and for values. The text always comes out with both formats in it, so a dump
 //! says what its items are.
 
-use strandline::{Error, ErrorKind, Result};
+use strandline::{Error, ErrorKind, Result, TableInfo};
 
 use crate::config::Config;
 use crate::packing::{Format, Value};
@@ -41,9 +41,24 @@ impl Schema {
         Ok(Self { key, value, columns, config })
     }
 
-    /// The schema of a stored table.
+    /// The schema that a text declares.
+    #[cfg(test)]
     pub fn parse(config: &str) -> Result<Self> {
         Self::new(Config::parse(config)?)
+    }
+
+    /// The schema of a table, with what its config text says of the log brought to what is.
+    pub fn of(info: &TableInfo) -> Result<Self> {
+        let mut config = Config::parse(&info.config)?;
+        if logged(&config)?.unwrap_or(true) != info.logged {
+            config.set("log", &format!("(enabled={})", info.logged));
+        }
+        Self::new(config)
+    }
+
+    /// What the config text says of the log; nothing when it leaves that open.
+    pub fn logged(&self) -> Result<Option<bool>> {
+        logged(&self.config)
     }
 
     /// The config text, formats included.
@@ -95,6 +110,26 @@ impl Schema {
             config,
         };
         Ok(Projection { from: self.clone(), shown, places })
+    }
+}
+
+/// The value of `log=(enabled=...)`; nothing when there is none.
+pub fn logged(config: &Config) -> Result<Option<bool>> {
+    let Some(raw) = config.raw("log") else { return Ok(None) };
+    let bad = || {
+        Error::invalid(format!("`log={raw}` does not say whether the table is logged"))
+            .remedy("write log=(enabled=true) or log=(enabled=false)")
+    };
+    let inner = match raw.as_bytes() {
+        [b'(', .., b')'] | [b'[', .., b']'] => Config::parse(&raw[1..raw.len() - 1])?,
+        [] => return Ok(None),
+        _ => return Err(bad()),
+    };
+    match inner.raw("enabled").map(|_| inner.text("enabled")).as_deref() {
+        None => Ok(None),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(_) => Err(bad()),
     }
 }
 
@@ -223,6 +258,27 @@ mod tests {
         let schema = Schema::parse("key_format=iS,value_format=S2xi").unwrap();
         assert_eq!(schema.key_names(), ["key0", "key1"]);
         assert_eq!(schema.value_names(), ["value0", "value1"]);
+    }
+
+    #[test]
+    fn the_log_setting_is_read_and_shown_as_it_is() {
+        let logged = |text: &str| Schema::parse(text).unwrap().logged();
+        assert_eq!(logged("").unwrap(), None);
+        for text in ["log=(enabled=true)", "log=(enabled)", "log=[enabled=1,other=2]"] {
+            assert_eq!(logged(text).unwrap(), Some(true), "{text}");
+        }
+        assert_eq!(logged("log=(enabled=false)").unwrap(), Some(false));
+        assert_eq!(logged("log=()").unwrap(), None);
+        assert!(logged("log=false").is_err() && logged("log=(enabled=maybe)").is_err());
+        let shown = |config: &str, logged| {
+            let (name, config) = ("t".to_owned(), config.to_owned());
+            Schema::of(&TableInfo { name, id: strandline::TableId(1), config, logged, file_bytes: 0 }).unwrap().config()
+        };
+        assert_eq!(shown("key_format=u,value_format=u", true), "key_format=u,value_format=u");
+        let off = "key_format=u,value_format=u,log=(enabled=false)";
+        assert_eq!(shown("key_format=u,value_format=u", false), off);
+        assert_eq!(shown(off, false), off);
+        assert_eq!(shown(off, true), "key_format=u,value_format=u,log=(enabled=true)");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl<'db> Source<'db> {
         };
         let info = tables.into_iter().find(|info| info.name == name);
         let info = info.ok_or_else(missing).with(&object)?;
-        let schema = Schema::parse(&info.config).with(&object)?;
+        let schema = Schema::of(&info).with(&object)?;
         let projection = columns.map(|wanted| schema.project(&wanted)).transpose().with(&object)?;
         let table = match self {
             Self::Now { db, .. } => Some(db.table(name).with(&object)?),

@@ -1,12 +1,12 @@
-//! Commands about tables as a whole: create, drop, rename, truncate, init, and the listing of them.
+//! Commands about tables as a whole: create, drop, rename, truncate, and the listing of them.
 
 use serde_json::json;
-use strandline::{CheckpointInfo, Contract, Database, Error, ErrorKind, Table, TableInfo, TableOptions};
+use strandline::{CheckpointInfo, Database, Error, ErrorKind, Table, TableInfo, TableOptions};
 
-use crate::args::{CreateArgs, DropArgs, InitArgs, ListArgs, ObjectArg, RenameArgs};
+use crate::args::{CreateArgs, DropArgs, ListArgs, ObjectArg, RenameArgs};
 use crate::config::Config;
 use crate::home::{Home, table_name};
-use crate::report::{Outcome, While, say, unsupported};
+use crate::report::{Outcome, While, say};
 use crate::schema::Schema;
 
 /// `create`
@@ -20,7 +20,7 @@ pub fn create(home: &Home, args: &CreateArgs) -> Outcome {
 }
 
 /// The config with nothing in it that nobody knows.
-fn settled(object: &str, mut config: Config) -> Outcome<Config> {
+pub fn settled(object: &str, mut config: Config) -> Outcome<Config> {
     match config.settle().with(object)?.first() {
         None => Ok(config),
         Some(key) => Err(Error::invalid(format!("unknown key `{key}` in the config"))
@@ -34,12 +34,15 @@ fn settled(object: &str, mut config: Config) -> Outcome<Config> {
 pub fn ensure(db: &Database, name: &str, config: Config) -> Outcome<(Table, Schema)> {
     let object = format!("table:{name}");
     if let Some(info) = db.tables().with(&object)?.into_iter().find(|info| info.name == name) {
-        let existing = Schema::parse(&info.config).with(&object)?;
+        let existing = Schema::of(&info).with(&object)?;
         agree(&existing, &config).with(&object)?;
         return Ok((db.table(name).with(&object)?, existing));
     }
     let schema = Schema::new(config).with(&object)?;
-    let options = TableOptions::new().config(schema.config());
+    let mut options = TableOptions::new().config(schema.config());
+    if let Some(logged) = schema.logged().with(&object)? {
+        options = options.log(logged);
+    }
     Ok((db.create_table(name, options).with(&object)?, schema))
 }
 
@@ -61,7 +64,7 @@ pub fn find(db: &Database, name: &str) -> Outcome<(Table, Schema)> {
     let Some(info) = tables.into_iter().find(|info| info.name == name) else {
         return Err(missing()).with(&object);
     };
-    Ok((db.table(name).with(&object)?, Schema::parse(&info.config).with(&object)?))
+    Ok((db.table(name).with(&object)?, Schema::of(&info).with(&object)?))
 }
 
 /// What to say about a table that is not there.
@@ -113,14 +116,6 @@ fn remove_all(db: &Database, table: &Table) -> strandline::Result<u64> {
     }
 }
 
-/// `init`
-pub fn init(home: &Home, args: &InitArgs) -> Outcome {
-    if args.log || args.keep_log || args.log_dir.is_some() {
-        return unsupported("a log");
-    }
-    home.init(if args.latest { Contract::Latest } else { Contract::Pinned })
-}
-
 /// `list`
 pub fn list(home: &Home, args: &ListArgs) -> Outcome {
     let db = home.read()?;
@@ -156,7 +151,7 @@ fn object_of(info: &TableInfo) -> String {
 }
 
 fn config_of(info: &TableInfo) -> Outcome<String> {
-    Ok(Schema::parse(&info.config).with(object_of(info))?.config())
+    Ok(Schema::of(info).with(object_of(info))?.config())
 }
 
 /// The checkpoints of a database hold all of its tables, so every table lists the same ones.

@@ -1,0 +1,141 @@
+//! What may stand on the command line of backup, backup verify, backup apply and restore.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    after_long_help = "\
+The copy is consistent: exactly one checkpoint of the database. It is the newest one that
+is complete when the backup begins; --fresh-checkpoint takes one first, so that all that
+was committed is in it. DEST is made if it is missing, and must be empty. Each file appears
+under its name only when it is complete and on the device, the manifest last: a copy
+without a manifest is unfinished, and nothing will accept it. With -v the last line is the
+origin of the copy, LINEAGE:SEQUENCE. A DEST really called `verify` is written ./verify.
+
+An increment has what changed since another backup. FROM is the directory of that backup, or
+the origin that it printed. It goes into a directory of its own, for `backup apply` or
+`restore`; with --into it is applied to a copy at once.
+
+With --log the increment is of the log: it has every commit up to now, and needs neither a
+checkpoint nor an origin, but a database that keeps its log (`init --log --keep-log`). The
+log goes on growing until --remove-log, or a program, removes what is no longer needed. A
+copy takes increments of the one kind or of the other.
+
+A database that a program has open is copied by that program, while it reads and writes:
+see `Database::backup` in the engine's documentation. Here it is Busy.
+
+Examples:
+  strandline -h /srv/db backup --fresh-checkpoint /backups/monday
+  strandline -h /srv/db backup -t table:people /backups/people
+  strandline -h /srv/db backup --incremental-from /backups/monday /backups/tuesday
+  strandline -h /srv/db backup --incremental-from /backups/monday --into /backups/monday
+  strandline -h /srv/db backup --log --remove-log /backups/tuesday-log
+  strandline backup verify /backups/monday"
+)]
+pub struct BackupArgs {
+    #[command(subcommand)]
+    pub what: Option<BackupCommand>,
+    /// Back up this checkpoint
+    #[arg(long, value_name = "NAME", conflicts_with = "fresh_checkpoint")]
+    pub checkpoint: Option<String>,
+    /// Take a checkpoint first, and back it up
+    #[arg(long)]
+    pub fresh_checkpoint: bool,
+    /// Only this table; may be repeated
+    #[arg(short = 't', value_name = "OBJECT")]
+    pub tables: Vec<String>,
+    /// Only what changed since FROM: a copy, or an origin LINEAGE:SEQUENCE
+    #[arg(long, value_name = "FROM", conflicts_with = "tables")]
+    pub incremental_from: Option<String>,
+    /// Only the log: what was committed since the last full backup or increment of the log
+    #[arg(long, conflicts_with_all = ["checkpoint", "fresh_checkpoint", "tables", "incremental_from"])]
+    pub log: bool,
+    /// Then remove the segments of the log that no recovery needs
+    #[arg(long, requires = "log")]
+    pub remove_log: bool,
+    /// Roll this copy forward at once, instead of writing an increment to DEST
+    #[arg(long, value_name = "COPY", requires = "incremental_from")]
+    pub into: Option<PathBuf>,
+    /// The directory to copy to
+    #[arg(required_unless_present = "into", conflicts_with = "into")]
+    pub dest: Option<PathBuf>,
+    #[command(flatten)]
+    pub later: LaterBackupArgs,
+}
+
+/// Options of backups that are not there yet.
+#[derive(Debug, Args)]
+pub struct LaterBackupArgs {
+    #[arg(long, hide = true, value_name = "TEXT")]
+    pub label: Option<OsString>,
+    #[arg(long, hide = true, value_name = "SIZE")]
+    pub granularity: Option<OsString>,
+    /// Accepted: neighbouring ranges of an increment are always merged
+    #[arg(long, hide = true)]
+    pub consolidate: bool,
+    #[arg(long, hide = true)]
+    pub direct_io: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    /// Check copies, without opening a database
+    #[command(after_long_help = "\
+Checks that every file of the manifest is there with its size, that the bytes have the
+checksums of the manifest, and every block in the files. Files that the manifest does not
+name are reported; they are no damage.
+
+Example:
+  strandline backup verify --quick /backups/monday /backups/tuesday")]
+    Verify(BackupVerifyArgs),
+    /// Roll a copy forward by increments, in order
+    #[command(after_long_help = "\
+Each increment must fit the copy as it is then; one that does not is refused before anything
+is changed. After an interruption the same command does the rest. A copy that was opened for
+writing has a history of its own and takes no increments.
+
+Example:
+  strandline backup apply /backups/tuesday /backups/wednesday /backups/monday")]
+    Apply(BackupApplyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BackupApplyArgs {
+    /// The increments, then the copy
+    #[arg(required = true, num_args = 2.., value_name = "INCREMENT COPY")]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupVerifyArgs {
+    /// Stop after presence and sizes
+    #[arg(long)]
+    pub quick: bool,
+    /// The copies
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+COPY stays as it is; increments given after it are applied in the new place, in order. DEST
+is made if it is missing, and must be empty. The new database is verified, and opened once,
+so that it is a database of its own.
+
+Examples:
+  strandline restore /backups/monday /srv/db
+  strandline restore -t table:people /backups/monday /srv/people
+  strandline restore /backups/monday /backups/tuesday /backups/wednesday /srv/db")]
+pub struct RestoreArgs {
+    /// Only this table; may be repeated
+    #[arg(short = 't', value_name = "TABLE")]
+    pub tables: Vec<String>,
+    /// The copy, its increments if any, and the directory of the new database
+    #[arg(required = true, num_args = 2.., value_name = "COPY INCREMENT DEST")]
+    pub paths: Vec<PathBuf>,
+}
