@@ -355,5 +355,4 @@ fn record(out: &mut String, lsn: Lsn, payload: &[u8], detail: Detail) {
 }
 
 #[cfg(test)]
-#[path = "log_tests.rs"]
 mod tests;

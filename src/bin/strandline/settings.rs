@@ -25,7 +25,7 @@ pub fn init(home: &Home, args: &InitArgs) -> Outcome {
 
 /// `alter`
 pub fn alter(home: &Home, args: &AlterArgs) -> Outcome {
-    if args.pairs.len() % 2 != 0 {
+    if !args.pairs.len().is_multiple_of(2) {
         return usage("alter", "`alter` takes objects and settings in turn");
     }
     let mut changes = Vec::new();
