@@ -29,6 +29,23 @@ pub fn size(dir: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// The kind of the file system that a directory is on, and its device.
+pub fn file_system(dir: &Path) -> Result<(String, String)> {
+    let dir = dir.canonicalize()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let mut found: Option<(&Path, String, String)> = None;
+    for line in mounts.lines() {
+        let Some((place, kind)) = line.split_once(" - ") else { continue };
+        let Some(at) = place.split(' ').nth(4).map(Path::new) else { continue };
+        let mut kind = kind.split(' ').map(str::to_owned);
+        let longer = found.as_ref().is_none_or(|(best, ..)| at.components().count() >= best.components().count());
+        if let (true, true, Some(kind), Some(device)) = (dir.starts_with(at), longer, kind.next(), kind.next()) {
+            found = Some((at, kind, device));
+        }
+    }
+    found.map(|(_, kind, device)| (kind, device)).context("no mount holds the directory")
+}
+
 /// Copies a directory and syncs every file of the copy: what `cp -r` and
 /// `sync` do.
 pub fn copy_and_sync(from: &Path, to: &Path) -> Result<()> {

@@ -22,6 +22,7 @@ mod backup;
 mod data;
 mod engine;
 mod files;
+mod killed;
 mod ledger;
 mod limits;
 mod report;
@@ -29,7 +30,7 @@ mod rows;
 mod stories;
 
 use data::Data;
-use engine::Peer;
+use engine::{AfterKill, Peer};
 use ledger::Ledger;
 use rows::ROWS;
 use stories::{Case, Needs, STORIES, Story};
@@ -56,6 +57,9 @@ struct Arguments {
     /// Where to put the stores; on the disk that is to be measured.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// For the program's own use: fill this store and wait to be killed.
+    #[arg(long, hide = true, value_name = "STORE")]
+    be_killed: Option<String>,
     /// Print one JSON document with every sample instead of the table.
     #[arg(long)]
     json: bool,
@@ -71,7 +75,11 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let only = chosen_rows(&arguments.only).unwrap_or_else(|error| usage(&error));
     let peers = chosen_peers(&arguments.peers).unwrap_or_else(|error| usage(&error));
-    match compare(&arguments, &only, &peers) {
+    let done = match &arguments.be_killed {
+        Some(_) => be_killed(&arguments, &peers),
+        None => compare(&arguments, &only, &peers),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nstrandline-compare: {error:#}");
@@ -85,6 +93,13 @@ fn usage(error: &anyhow::Error) -> ! {
     Arguments::command().error(clap::error::ErrorKind::InvalidValue, error).exit()
 }
 
+/// The process that [`killed::story`] kills.
+fn be_killed(arguments: &Arguments, peers: &[Peer]) -> Result<()> {
+    let peer = peers.iter().find(|peer| Some(peer.name) == arguments.be_killed.as_deref());
+    let dir = arguments.dir.as_deref().context("no directory")?;
+    killed::fill(peer.context("no such store")?, dir, arguments.records.context("no number of records")? as usize)
+}
+
 fn compare(arguments: &Arguments, only: &[&'static str], peers: &[Peer]) -> Result<()> {
     let names: Vec<&'static str> = peers.iter().map(|peer| peer.name).collect();
     let default = if arguments.quick { (100_000, 3) } else { (1_000_000, 5) };
@@ -95,6 +110,10 @@ fn compare(arguments: &Arguments, only: &[&'static str], peers: &[Peer]) -> Resu
     std::fs::create_dir_all(&base)?;
     let work = tempfile::Builder::new().prefix("compare-").tempdir_in(&base)?;
 
+    let (kind, device) = files::file_system(work.path())?;
+    if matches!(kind.as_str(), "tmpfs" | "ramfs") {
+        bail!("{} is on {kind}, where a sync means nothing; --dir names another directory", base.display());
+    }
     let limits = limits::measure(work.path())?;
     let data = Data::new(records as usize);
     let mut ledger = Ledger::default();
@@ -104,10 +123,11 @@ fn compare(arguments: &Arguments, only: &[&'static str], peers: &[Peer]) -> Resu
     eprintln!();
     if arguments.json {
         let about = json!({"records": records, "rounds": rounds, "key_bytes": data::KEY_BYTES,
-            "value_bytes": data::VALUE_BYTES});
+            "value_bytes": data::VALUE_BYTES, "file_system": kind, "device": device});
         println!("{:#}", report::json(&ledger, &limits, &names, about));
     } else {
-        println!("{records} records of {} + {} bytes, {rounds} rounds.\n", data::KEY_BYTES, data::VALUE_BYTES);
+        println!("{records} records of {} + {} bytes, {rounds} rounds.", data::KEY_BYTES, data::VALUE_BYTES);
+        println!("In {}: {kind} on {device}.\n", base.display());
         report::print(&ledger, &limits, &names);
     }
     Ok(())
@@ -150,6 +170,7 @@ fn run_round(
                 Needs::Nothing => true,
                 Needs::Cache => peer.has_cache,
                 Needs::Increments => peer.has_increments,
+                Needs::SurvivesKill => peer.after_kill != AfterKill::Lost,
             };
             if !fit {
                 continue;

@@ -19,12 +19,13 @@ use anyhow::{Result, ensure};
 
 use crate::backup;
 use crate::data::{Data, Model};
-use crate::engine::{Engine, Peer, Session, Settings, Write};
+use crate::engine::{Engine, Peer, Promise, Session, Settings, Write};
 use crate::files;
+use crate::killed;
 use crate::ledger::Ledger;
 
 /// Rows of one commit where commits are not the question.
-const BATCH: usize = 1000;
+pub const BATCH: usize = 1000;
 
 /// A key before all others. Not the empty one, which LMDB refuses.
 const FIRST: &[u8] = b"\0";
@@ -35,6 +36,8 @@ pub enum Needs {
     Nothing,
     Cache,
     Increments,
+    /// A commit that survives a kill without a sync.
+    SurvivesKill,
 }
 
 /// A sequence of work in one fresh directory.
@@ -66,6 +69,15 @@ pub const STORIES: &[Story] = &[
     Story { rows: &["put-sorted"], needs: Needs::Nothing, run: put_sorted },
     Story { rows: &["put-random", "put-durable"], needs: Needs::Nothing, run: put_random },
     Story { rows: &["commit-1", "commit-2"], needs: Needs::Nothing, run: commits },
+    Story { rows: &["buffered-1", "buffered-2"], needs: Needs::Nothing, run: commits_buffered },
+    Story { rows: &["written-1", "written-2"], needs: Needs::SurvivesKill, run: commits_written },
+    Story {
+        rows: &["synced-1", "synced-4", "syncs-1", "syncs-4", "log-bytes-1", "log-bytes-4"],
+        needs: Needs::Nothing,
+        run: commits_synced,
+    },
+    Story { rows: &["put-synced"], needs: Needs::Nothing, run: put_synced },
+    Story { rows: &["open-killed", "recovery"], needs: Needs::SurvivesKill, run: killed::story },
     Story { rows: &["small-put"], needs: Needs::Cache, run: small_put },
     Story {
         rows: &["small-get", "small-scan", "small-overwrite", "small-mixed", "small-delete"],
@@ -112,19 +124,21 @@ impl Case<'_> {
 
     /// Opens the store with a cache larger than the data.
     pub fn open(&self) -> Result<Box<dyn Engine>> {
-        self.open_with((64 << 20) + Data::bytes(self.data.len()) as usize * 4)
+        self.open_for(Promise::Nothing)
+    }
+
+    /// The same, with commits that promise something.
+    pub fn open_for(&self, promise: Promise) -> Result<Box<dyn Engine>> {
+        self.open_with(large_cache(self.data), promise)
     }
 
     /// Opens the store with a cache of a quarter of the data.
     pub fn open_small(&self) -> Result<Box<dyn Engine>> {
-        self.open_with(Data::bytes(self.data.len()) as usize / 4)
+        self.open_with(Data::bytes(self.data.len()) as usize / 4, Promise::Nothing)
     }
 
-    fn open_with(&self, cache_bytes: usize) -> Result<Box<dyn Engine>> {
-        let room_bytes = (256 << 20) + Data::bytes(self.data.len()) as usize * 16;
-        let settings = Settings { cache_bytes, room_bytes };
-        std::fs::create_dir_all(&self.dir)?;
-        (self.peer.open)(&self.dir, settings)
+    fn open_with(&self, cache_bytes: usize, promise: Promise) -> Result<Box<dyn Engine>> {
+        open(self.peer, &self.dir, self.data, cache_bytes, promise, true)
     }
 
     /// Loads every row at version 1.
@@ -151,6 +165,25 @@ impl Case<'_> {
         ensure!(rows == due, "{name}: {rows} rows where {due} were written");
         Ok(())
     }
+}
+
+/// A cache larger than the data.
+pub fn large_cache(data: &Data) -> usize {
+    (64 << 20) + Data::bytes(data.len()) as usize * 4
+}
+
+/// Opens a store in a directory.
+pub fn open(
+    peer: &Peer,
+    dir: &Path,
+    data: &Data,
+    cache_bytes: usize,
+    promise: Promise,
+    checkpoints: bool,
+) -> Result<Box<dyn Engine>> {
+    let room_bytes = (256 << 20) + Data::bytes(data.len()) as usize * 16;
+    std::fs::create_dir_all(dir)?;
+    (peer.open)(dir, Settings { promise, checkpoints, cache_bytes, room_bytes })
 }
 
 fn life(case: &mut Case<'_>) -> Result<()> {
@@ -387,26 +420,78 @@ fn put_random(case: &mut Case<'_>) -> Result<()> {
     engine.close()
 }
 
+fn put_synced(case: &mut Case<'_>) -> Result<()> {
+    let rows = case.data.order();
+    let engine = case.open_for(Promise::Power)?;
+    let mut model = Model::empty(case.data);
+    let start = Instant::now();
+    put_rows(&mut *engine.session()?, case.data, rows, BATCH, &mut model)?;
+    case.note_rate("put-synced", rows.len(), start);
+    case.check(&*engine, &model)?;
+    engine.close()
+}
+
+/// Commits of one put on a loaded store.
+struct Commits {
+    promise: Promise,
+    /// How many commits, as a part of the rows, and at most.
+    part: usize,
+    most: usize,
+    /// The rows of the table, each with its number of threads.
+    rows: [(&'static str, usize); 2],
+    /// Syncs and KiB of log for each of them, where that is a question.
+    figures: [[&'static str; 2]; 2],
+}
+
 fn commits(case: &mut Case<'_>) -> Result<()> {
+    let rows = [("commit-1", 1), ("commit-2", 2)];
+    commit_ones(case, &Commits { promise: Promise::Nothing, part: 5, most: usize::MAX, rows, figures: [[""; 2]; 2] })
+}
+
+fn commits_buffered(case: &mut Case<'_>) -> Result<()> {
+    let rows = [("buffered-1", 1), ("buffered-2", 2)];
+    commit_ones(case, &Commits { promise: Promise::Soon, part: 5, most: usize::MAX, rows, figures: [[""; 2]; 2] })
+}
+
+fn commits_written(case: &mut Case<'_>) -> Result<()> {
+    let rows = [("written-1", 1), ("written-2", 2)];
+    commit_ones(case, &Commits { promise: Promise::Process, part: 5, most: usize::MAX, rows, figures: [[""; 2]; 2] })
+}
+
+fn commits_synced(case: &mut Case<'_>) -> Result<()> {
+    let rows = [("synced-1", 1), ("synced-4", 4)];
+    let figures = [["syncs-1", "log-bytes-1"], ["syncs-4", "log-bytes-4"]];
+    commit_ones(case, &Commits { promise: Promise::Power, part: 20, most: 12_000, rows, figures })
+}
+
+fn commit_ones(case: &mut Case<'_>, what: &Commits) -> Result<()> {
     let data = case.data;
-    let engine = case.open()?;
+    let engine = case.open_for(what.promise)?;
     let mut model = case.load(&*engine)?;
-    let rows = &data.order()[..data.len() / 5];
-    if case.wants("commit-1") {
-        let start = Instant::now();
-        put_rows(&mut *engine.session()?, data, rows, 1, &mut model)?;
-        case.note_rate("commit-1", rows.len(), start);
+    if what.promise != Promise::Nothing {
+        engine.make_durable()?;
     }
-    if case.wants("commit-2") {
-        // The halves are disjoint, so each thread keeps a model of its own.
-        let halves = [&rows[..rows.len() / 2], &rows[rows.len() / 2..]];
-        let before = &model;
-        let seconds = on_threads(2, |thread| {
-            let mut session = engine.session()?;
-            let mut model = before.clone();
-            Ok(move || put_rows(&mut *session, data, halves[thread], 1, &mut model))
+    let rows = &data.order()[..(data.len() / what.part).min(what.most)];
+    for (&(row, threads), figures) in what.rows.iter().zip(&what.figures) {
+        if ![&[row], &figures[..]].concat().iter().any(|row| case.wants(row)) {
+            continue;
+        }
+        let before = engine.log();
+        // The parts are disjoint, so each thread keeps a model of its own.
+        let parts: Vec<&[u32]> = rows.chunks(rows.len().div_ceil(threads)).collect();
+        let models = &model;
+        let seconds = on_threads(parts.len(), |thread| {
+            let (mut session, mut model, part) = (engine.session()?, models.clone(), parts[thread]);
+            Ok(move || put_rows(&mut *session, data, part, 1, &mut model))
         })?;
-        case.note("commit-2", rows.len() as f64 / seconds);
+        case.note(row, rows.len() as f64 / seconds);
+        if let (Some(before), Some(after), [syncs, bytes]) = (before, engine.log(), figures)
+            && !syncs.is_empty()
+        {
+            let commits = (after.commits - before.commits) as f64;
+            case.note(syncs, (after.syncs - before.syncs) as f64 / commits);
+            case.note(bytes, (after.bytes - before.bytes) as f64 / 1024.0 / commits);
+        }
         for &row in rows {
             model.advance(row);
         }

@@ -5,12 +5,20 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use canopydb::{Database, DbOptions, EnvOptions};
 
-use super::{Engine, Peer, Session, Settings, Write};
+use super::{AfterKill, Engine, Peer, Promise, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "canopydb", open, has_cache: true, has_backup: false, has_increments: false };
+pub const PEER: Peer = Peer {
+    name: "canopydb",
+    open,
+    has_cache: true,
+    after_kill: AfterKill::Logged,
+    has_backup: false,
+    has_increments: false,
+};
 
 struct Canopy {
     db: Database,
+    synced: bool,
 }
 
 fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
@@ -20,11 +28,11 @@ fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
     let txn = db.begin_write()?;
     txn.get_or_create_tree(b"rows")?;
     txn.commit()?;
-    Ok(Box::new(Canopy { db }))
+    Ok(Box::new(Canopy { db, synced: settings.promise == Promise::Power }))
 }
 
 impl Canopy {
-    fn commit_rows<'a>(&self, rows: &mut dyn Iterator<Item = Write<'a>>) -> Result<()> {
+    fn commit_rows<'a>(&self, synced: bool, rows: &mut dyn Iterator<Item = Write<'a>>) -> Result<()> {
         let txn = self.db.begin_write()?;
         {
             let mut tree = txn.get_or_create_tree(b"rows")?;
@@ -37,7 +45,7 @@ impl Canopy {
                 }
             }
         }
-        txn.commit_with(false)?;
+        txn.commit_with(synced)?;
         Ok(())
     }
 }
@@ -48,7 +56,7 @@ impl Engine for Canopy {
     }
 
     fn load<'a>(&self, rows: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<()> {
-        self.commit_rows(&mut rows.map(|(key, value)| Write::Put(key, value)))
+        self.commit_rows(false, &mut rows.map(|(key, value)| Write::Put(key, value)))
     }
 
     fn make_durable(&self) -> Result<()> {
@@ -68,7 +76,7 @@ struct CanopySession<'e>(&'e Canopy);
 
 impl Session for CanopySession<'_> {
     fn write(&mut self, batch: &[Write<'_>]) -> Result<()> {
-        self.0.commit_rows(&mut batch.iter().copied())
+        self.0.commit_rows(self.0.synced, &mut batch.iter().copied())
     }
 
     fn get(&mut self, keys: &[&[u8]], each: &mut dyn FnMut(Option<&[u8]>)) -> Result<()> {

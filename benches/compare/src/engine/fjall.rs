@@ -5,19 +5,33 @@ use std::path::Path;
 use anyhow::Result;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
-use super::{Engine, Peer, Session, Settings, Write};
+use super::{AfterKill, Engine, Peer, Promise, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "fjall", open, has_cache: true, has_backup: false, has_increments: false };
+pub const PEER: Peer = Peer {
+    name: "fjall",
+    open,
+    has_cache: true,
+    after_kill: AfterKill::Logged,
+    has_backup: false,
+    has_increments: false,
+};
 
 struct Fjall {
     db: Database,
     rows: Keyspace,
+    /// What each commit does to the log.
+    persist: Option<PersistMode>,
 }
 
 fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
     let db = Database::builder(dir).cache_size(settings.cache_bytes as u64).open()?;
     let rows = db.keyspace("rows", KeyspaceCreateOptions::default)?;
-    Ok(Box::new(Fjall { db, rows }))
+    let persist = match settings.promise {
+        Promise::Nothing | Promise::Soon => None,
+        Promise::Process => Some(PersistMode::Buffer),
+        Promise::Power => Some(PersistMode::SyncData),
+    };
+    Ok(Box::new(Fjall { db, rows, persist }))
 }
 
 impl Engine for Fjall {
@@ -50,7 +64,7 @@ struct FjallSession<'e>(&'e Fjall);
 
 impl Session for FjallSession<'_> {
     fn write(&mut self, batch: &[Write<'_>]) -> Result<()> {
-        let mut commit = self.0.db.batch();
+        let mut commit = self.0.db.batch().durability(self.0.persist);
         for write in batch {
             match *write {
                 Write::Put(key, value) => commit.insert(&self.0.rows, key, value),

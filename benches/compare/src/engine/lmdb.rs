@@ -7,9 +7,16 @@ use anyhow::{Context, Result};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, PutFlags};
 
-use super::{Engine, Peer, Session, Settings, Write};
+use super::{AfterKill, Engine, Peer, Promise, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "lmdb", open, has_cache: false, has_backup: true, has_increments: false };
+pub const PEER: Peer = Peer {
+    name: "lmdb",
+    open,
+    has_cache: false,
+    after_kill: AfterKill::There,
+    has_backup: true,
+    has_increments: false,
+};
 
 struct Lmdb {
     env: Env,
@@ -22,7 +29,9 @@ fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
     // SAFETY: the directory is this program's own, and losing unsynced commits
     // to a crash is what the rows without sync ask for.
     let env = unsafe {
-        options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC);
+        if settings.promise != Promise::Power {
+            options.flags(EnvFlags::NO_SYNC | EnvFlags::NO_META_SYNC);
+        }
         options.open(dir)?
     };
     let lmdb = Lmdb { env };

@@ -9,8 +9,14 @@
 //! (up to 1000 rows) or dear enough that the virtual call is noise.
 //!
 //! Terms, the same for all:
-//! - `write` is one atomic commit, visible to all when it returns. It is not
-//!   synced and need not have left the process.
+//! - `write` is one atomic commit, visible to all when it returns. What else it
+//!   has promised then says [`Promise`]; where nothing is said, nothing: it is
+//!   not synced and need not have left the process.
+//! - a commit that survives loss of power has been synced, by whoever did it:
+//!   `strace -f -e trace=fsync,fdatasync,msync,openat` shows it for each store.
+//!   SQLite, fjall, RocksDB, canopydb and Strandline append to a log; redb
+//!   syncs its file once a commit, LMDB its file, and its head through a
+//!   descriptor that syncs at each write.
 //! - `make_durable` returns when every earlier commit survives loss of power.
 //! - `get` and `scan` read one snapshot.
 //! - the cache of each is as large as [`Settings::cache_bytes`]; LMDB has none
@@ -39,9 +45,26 @@ pub enum Write<'a> {
     Delete(&'a [u8]),
 }
 
+/// What a commit has promised when it returns, beside that all can see it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// Nothing, in the fastest way the store has for that.
+    Nothing,
+    /// Nothing, but the store keeps a log, if it can, and the commit is in it soon.
+    Soon,
+    /// It survives a kill of the process.
+    Process,
+    /// It survives loss of power.
+    Power,
+}
+
 /// How to open a store.
 #[derive(Clone, Copy)]
 pub struct Settings {
+    /// What a commit promises.
+    pub promise: Promise,
+    /// Whether the log may be cut short meanwhile, for those that can be told.
+    pub checkpoints: bool,
     /// Bytes the store may keep in memory.
     pub cache_bytes: usize,
     /// Bytes the store may come to hold, for those that must know.
@@ -69,8 +92,24 @@ pub trait Engine: Sync {
         anyhow::bail!("this store has no increments: nothing goes to {}", to.display())
     }
 
+    /// What the store's log has come to so far, for those that tell.
+    fn log(&self) -> Option<LogFigures> {
+        None
+    }
+
     /// Closes the store in good order.
     fn close(self: Box<Self>) -> Result<()>;
+}
+
+/// What a log has come to.
+#[derive(Clone, Copy)]
+pub struct LogFigures {
+    /// Commits in it.
+    pub commits: u64,
+    /// Syncs of it.
+    pub syncs: u64,
+    /// Bytes written to it.
+    pub bytes: u64,
 }
 
 /// One thread's hold on a store.
@@ -85,6 +124,17 @@ pub trait Session {
     fn scan(&mut self, from: &[u8], limit: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> Result<usize>;
 }
 
+/// Where a commit is that was not synced, when the process is killed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum AfterKill {
+    /// Nowhere.
+    Lost,
+    /// In its place.
+    There,
+    /// In a log that the next open replays.
+    Logged,
+}
+
 /// A store that takes part.
 pub struct Peer {
     /// The name in the table and for `--peers`.
@@ -93,6 +143,8 @@ pub struct Peer {
     pub open: fn(&Path, Settings) -> Result<Box<dyn Engine>>,
     /// Whether it has a cache of its own that can be bounded.
     pub has_cache: bool,
+    /// Where a commit with [`Promise::Process`] is when the process was killed.
+    pub after_kill: AfterKill,
     /// Whether it can copy itself while in use.
     pub has_backup: bool,
     /// Whether it can copy only what changed since its last copy.

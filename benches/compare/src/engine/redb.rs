@@ -5,14 +5,16 @@ use std::path::Path;
 use anyhow::Result;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 
-use super::{Engine, Peer, Session, Settings, Write};
+use super::{AfterKill, Engine, Peer, Promise, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "redb", open, has_cache: true, has_backup: false, has_increments: false };
+pub const PEER: Peer =
+    Peer { name: "redb", open, has_cache: true, after_kill: AfterKill::Lost, has_backup: false, has_increments: false };
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 
 struct Redb {
     db: Database,
+    synced: bool,
 }
 
 fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
@@ -20,13 +22,13 @@ fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
     let txn = db.begin_write()?;
     txn.open_table(TABLE)?;
     txn.commit()?;
-    Ok(Box::new(Redb { db }))
+    Ok(Box::new(Redb { db, synced: settings.promise == Promise::Power }))
 }
 
 impl Redb {
-    fn commit_rows<'a>(&self, rows: &mut dyn Iterator<Item = Write<'a>>) -> Result<()> {
+    fn commit_rows<'a>(&self, synced: bool, rows: &mut dyn Iterator<Item = Write<'a>>) -> Result<()> {
         let mut txn = self.db.begin_write()?;
-        txn.set_durability(Durability::None)?;
+        txn.set_durability(if synced { Durability::Immediate } else { Durability::None })?;
         {
             let mut table = txn.open_table(TABLE)?;
             for write in rows {
@@ -46,7 +48,7 @@ impl Engine for Redb {
     }
 
     fn load<'a>(&self, rows: &mut dyn Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<()> {
-        self.commit_rows(&mut rows.map(|(key, value)| Write::Put(key, value)))
+        self.commit_rows(false, &mut rows.map(|(key, value)| Write::Put(key, value)))
     }
 
     fn make_durable(&self) -> Result<()> {
@@ -68,7 +70,7 @@ struct RedbSession<'e>(&'e Redb);
 
 impl Session for RedbSession<'_> {
     fn write(&mut self, batch: &[Write<'_>]) -> Result<()> {
-        self.0.commit_rows(&mut batch.iter().copied())
+        self.0.commit_rows(self.0.synced, &mut batch.iter().copied())
     }
 
     fn get(&mut self, keys: &[&[u8]], each: &mut dyn FnMut(Option<&[u8]>)) -> Result<()> {

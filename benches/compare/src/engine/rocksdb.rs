@@ -4,16 +4,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rocksdb::backup::{BackupEngine, BackupEngineOptions};
-use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Env, Options, SstFileWriter, WriteBatch};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Env, Options, SstFileWriter, WriteBatch, WriteOptions};
 
-use super::{Engine, Peer, Session, Settings, Write};
+use super::{AfterKill, Engine, Peer, Promise, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "rocksdb", open, has_cache: true, has_backup: true, has_increments: false };
+pub const PEER: Peer = Peer {
+    name: "rocksdb",
+    open,
+    has_cache: true,
+    after_kill: AfterKill::Logged,
+    has_backup: true,
+    has_increments: false,
+};
 
 struct Rocks {
     db: DB,
     options: Options,
     scratch: PathBuf,
+    synced: bool,
 }
 
 fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
@@ -26,7 +34,7 @@ fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
     options.set_block_based_table_factory(&blocks);
     options.increase_parallelism(2);
     let db = DB::open(&options, dir)?;
-    Ok(Box::new(Rocks { db, options, scratch: dir.join("load.sst") }))
+    Ok(Box::new(Rocks { db, options, scratch: dir.join("load.sst"), synced: settings.promise == Promise::Power }))
 }
 
 impl Engine for Rocks {
@@ -71,7 +79,9 @@ impl Session for RocksSession<'_> {
                 Write::Delete(key) => commit.delete(key),
             }
         }
-        Ok(self.0.db.write(commit)?)
+        let mut options = WriteOptions::default();
+        options.set_sync(self.0.synced);
+        Ok(self.0.db.write_opt(commit, &options)?)
     }
 
     fn get(&mut self, keys: &[&[u8]], each: &mut dyn FnMut(Option<&[u8]>)) -> Result<()> {

@@ -8,9 +8,16 @@ use anyhow::Result;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::{Engine, Peer, Session, Settings, Write};
+use super::{AfterKill, Engine, Peer, Promise, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "sqlite", open, has_cache: true, has_backup: true, has_increments: false };
+pub const PEER: Peer = Peer {
+    name: "sqlite",
+    open,
+    has_cache: true,
+    after_kill: AfterKill::There,
+    has_backup: true,
+    has_increments: false,
+};
 
 const PUT: &str = "INSERT INTO rows VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = ?2";
 const DELETE: &str = "DELETE FROM rows WHERE k = ?1";
@@ -39,11 +46,16 @@ impl Sqlite {
         }
         let connection = Connection::open(&self.path)?;
         connection.busy_timeout(Duration::from_secs(30))?;
-        let kib = self.settings.cache_bytes / 1024;
+        let (kib, sync) = (self.settings.cache_bytes / 1024, self.sync());
         connection.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -{kib};"
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {sync}; PRAGMA cache_size = -{kib};"
         ))?;
         Ok(connection)
+    }
+
+    /// In what is called FULL every commit syncs the log.
+    fn sync(&self) -> &'static str {
+        if self.settings.promise == Promise::Power { "FULL" } else { "OFF" }
     }
 
     fn give_back(&self, connection: Connection) {
@@ -75,7 +87,7 @@ impl Engine for Sqlite {
         // With synchronous = OFF the checkpoint would not sync either.
         connection.execute_batch("PRAGMA synchronous = FULL")?;
         connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
-        connection.execute_batch("PRAGMA synchronous = OFF")?;
+        connection.execute_batch(&format!("PRAGMA synchronous = {}", self.sync()))?;
         self.give_back(connection);
         Ok(())
     }

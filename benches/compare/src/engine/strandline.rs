@@ -1,32 +1,54 @@
 //! Strandline.
 //!
-//! It has no log: a commit that was not made durable lives in memory, where
-//! the peers with a log have at least handed it to the system. Rows that end
-//! with "made durable" are the ones in which all have promised the same.
+//! Where nothing is promised it runs without a log: a commit that was not made
+//! durable lives in memory, where the peers with a log have at least handed it
+//! to the system. Rows that end with "made durable", and those that say what a
+//! commit survives, are the ones in which all have promised the same.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
-use strandline::{BackupOptions, CheckpointOptions, Database, Options, Origin, Table, TableOptions};
+use strandline::{BackupOptions, CheckpointOptions, Database, Durability, Options, Origin, Table, TableOptions};
 
-use super::{Engine, Peer, Session, Settings, Write};
+use super::{AfterKill, Engine, LogFigures, Peer, Promise, Session, Settings, Write};
 
-pub const PEER: Peer = Peer { name: "strandline", open, has_cache: true, has_backup: true, has_increments: true };
+pub const PEER: Peer = Peer {
+    name: "strandline",
+    open,
+    has_cache: true,
+    after_kill: AfterKill::Logged,
+    has_backup: true,
+    has_increments: true,
+};
 
 struct Strandline {
     db: Database,
     rows: Table,
+    logged: bool,
     /// Where the next increment starts.
     last: Mutex<Option<Origin>>,
 }
 
+/// A checkpoint makes this much log superfluous, where it may.
+const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+
 fn open(dir: &Path, settings: Settings) -> Result<Box<dyn Engine>> {
-    let db =
-        Options::new().create(true).cache_bytes(settings.cache_bytes).checkpoint_every(None).open(dir.join("home"))?;
+    let durability = match settings.promise {
+        Promise::Nothing => None,
+        Promise::Soon => Some(Durability::Buffered),
+        Promise::Process => Some(Durability::Write),
+        Promise::Power => Some(Durability::Sync),
+    };
+    let mut options = Options::new().create(true).cache_bytes(settings.cache_bytes).checkpoint_every(None);
+    if let Some(durability) = durability {
+        let every = settings.checkpoints.then_some(CHECKPOINT_LOG_BYTES);
+        options = options.log(true).durability(durability).checkpoint_every_log_bytes(every);
+    }
+    let db = options.open(dir.join("home"))?;
     let rows = db.create_table("rows", TableOptions::new())?;
-    Ok(Box::new(Strandline { db, rows, last: Mutex::default() }))
+    Ok(Box::new(Strandline { db, rows, logged: durability.is_some(), last: Mutex::default() }))
 }
 
 impl Strandline {
@@ -50,14 +72,27 @@ impl Engine for Strandline {
             for (key, value) in rows.by_ref().take(10_000) {
                 txn.put(&self.rows, key, value)?;
             }
-            txn.commit()?;
+            match self.logged {
+                true => txn.commit_with(Durability::Buffered)?,
+                false => txn.commit()?,
+            };
         }
         Ok(())
     }
 
     fn make_durable(&self) -> Result<()> {
-        self.db.checkpoint(CheckpointOptions::new())?;
+        match self.logged {
+            true => self.db.sync_log(Durability::Sync)?,
+            false => drop(self.db.checkpoint(CheckpointOptions::new())?),
+        }
         Ok(())
+    }
+
+    fn log(&self) -> Option<LogFigures> {
+        let stats = self.db.stats().ok()?;
+        let figure = |name| stats.iter().find(|(n, _)| *n == name).map_or(0, |(_, figure)| *figure);
+        let (commits, syncs, bytes) = (figure("log_records"), figure("log_syncs"), figure("log_written_bytes"));
+        self.logged.then_some(LogFigures { commits, syncs, bytes })
     }
 
     fn backup(&self, to: &Path) -> Result<()> {
