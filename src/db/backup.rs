@@ -8,6 +8,7 @@ use std::path::Path;
 use strandline_vfs::Vfs;
 
 use super::core::Core;
+use super::log_backup::{HeldLog, check_log_only, log_increment};
 use crate::backup::{
     BackupItem, BackupReport, CopyOptions, FilesAt, OnProgress, Plan, PlanHead, PlanTable, Progress, check_origin,
     copy_to, increment, stream_to,
@@ -27,6 +28,7 @@ use crate::types::{CheckpointSeq, Lsn, Origin};
 /// let now = BackupOptions::new().fresh_checkpoint(true);
 /// let june = BackupOptions::new().checkpoint("June01").tables(["people"]);
 /// let rest = |last| BackupOptions::new().incremental_from(last);
+/// let since_the_last_one = BackupOptions::new().log_only();
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupOptions {
@@ -35,6 +37,7 @@ pub struct BackupOptions {
     tables: Vec<String>,
     since: Option<Origin>,
     gap: u64,
+    log_only: bool,
 }
 
 impl BackupOptions {
@@ -81,6 +84,27 @@ impl BackupOptions {
         self.gap = bytes;
         self
     }
+
+    /// Copies only the log, as far as it is kept: what a copy needs that was taken earlier of the same database, with the
+    /// increments from the log that were applied to it since. It takes no checkpoint and copies no table; what is committed
+    /// to tables that are not logged does not travel. The database must keep its log ([`crate::Options::keep_log`]); when
+    /// the increment is safe, [`Backup::remove_log`] lets go what nobody needs any more.
+    #[must_use]
+    pub const fn log_only(mut self) -> Self {
+        self.log_only = true;
+        self
+    }
+
+    /// What of these options says that it shall be more than the log.
+    pub(super) fn besides_log(&self) -> Option<&'static str> {
+        let asked = [
+            (self.since.is_some(), "an increment by blocks"),
+            (self.checkpoint.is_some(), "a named checkpoint"),
+            (!self.tables.is_empty(), "chosen tables"),
+            (self.fresh_checkpoint, "a fresh checkpoint"),
+        ];
+        asked.into_iter().find_map(|(asked, what)| asked.then_some(what))
+    }
 }
 
 /// An open backup: one checkpoint stays as it is, and so does every file that existed when the backup was opened, until
@@ -89,9 +113,11 @@ impl BackupOptions {
 /// Dropping it ends the backup without a word; [`Backup::finish`] does the same and tells what went wrong.
 #[derive(Debug)]
 pub struct Backup<'db> {
-    core: &'db Core,
-    record: CheckpointRecord,
-    plan: Plan,
+    pub(super) core: &'db Core,
+    pub(super) record: CheckpointRecord,
+    pub(super) plan: Plan,
+    /// The segments that stay for this backup, if the database has a log.
+    pub(super) held: Option<HeldLog>,
     open: bool,
 }
 
@@ -99,6 +125,9 @@ impl<'db> Backup<'db> {
     /// Chooses the checkpoint, pins it, and under contract `Pinned` makes the pin durable before it returns.
     pub(super) fn open(core: &'db Core, options: &BackupOptions) -> Result<Self> {
         core.check_writable()?;
+        if options.log_only {
+            check_log_only(core, options)?;
+        }
         let busy = || Error::new(ErrorKind::Busy, "another backup is open").remedy("end it first");
         if core.checkpointer.pins().backup().is_some() {
             // Before the fresh checkpoint: a call that fails changes nothing.
@@ -107,6 +136,9 @@ impl<'db> Backup<'db> {
         if options.since.is_some() && !options.tables.is_empty() {
             return Err(Error::invalid("an increment is of all tables").remedy("leave out the tables, or the origin"));
         }
+        if options.log_only {
+            return Self::open_log(core);
+        }
         if options.fresh_checkpoint {
             if options.checkpoint.is_some() {
                 return Err(Error::invalid("a fresh checkpoint and a named one cannot both be copied")
@@ -114,8 +146,13 @@ impl<'db> Backup<'db> {
             }
             core.checkpointer.take(&CheckpointOptions::new())?;
         }
+        // Segments stay from here on; those before the checkpoint may go again once it is chosen.
+        let held = core.log().map(HeldLog::all);
+        // No checkpoint completes until the choice is durable. So the log that is closed now reaches beyond the position of
+        // the one that is chosen.
         let decided = core.checkpointer.pins().decide();
-        let newest = core.catalog.newest();
+        let root = core.catalog.root();
+        let newest = root.newest.clone();
         let record = match options.checkpoint.as_deref() {
             None => newest.clone(),
             Some(name) => core.checkpointer.find(name).ok_or_else(|| {
@@ -124,16 +161,23 @@ impl<'db> Backup<'db> {
             })?,
         };
         if let Some(origin) = options.since {
-            check_origin(&core.catalog.root(), record.seq, origin)?;
+            check_origin(&root, record.seq, origin)?;
         }
+        let closed = core.log().map(|log| core.logged(log.switch())).transpose()?;
         if !core.checkpointer.pins().open_backup(record.seq, newest.seq) {
             return Err(busy());
         }
         // From here on dropping the guard takes the pins back.
-        let mut backup = Self { core, record, plan: Plan::of_manifest(core.ctx.home(), empty_manifest()), open: true };
+        let mut backup =
+            Self { core, record, plan: Plan::of_manifest(core.ctx.home(), empty_manifest()), held, open: true };
         *core.backed_up.lock() = Some(core.catalog.tables().iter().map(|t| t.id()).collect());
+        if let (Some(held), Some(position), Some(closed)) = (&mut backup.held, newest.log, closed) {
+            // A copy of a chosen checkpoint is that checkpoint and no more: it goes without the log.
+            let whole = options.checkpoint.is_none() && options.tables.is_empty();
+            held.list(position, closed, whole);
+        }
         let id = core.entropy.next_u64();
-        backup.plan = backup.make_plan(id, &options.tables)?;
+        backup.plan = backup.make_plan(root, id, &options.tables)?;
         if core.ctx.settings.contract == Contract::Pinned {
             core.catalog.set_pin(Some(PinnedRoot { backup: id, record: newest }))?;
         }
@@ -142,6 +186,21 @@ impl<'db> Backup<'db> {
         if let Some(origin) = options.since {
             backup.plan = backup.since(origin, options.gap)?;
         }
+        Ok(backup)
+    }
+
+    /// Takes the place of the one backup, pins no checkpoint, and lists what there is of the log.
+    fn open_log(core: &'db Core) -> Result<Self> {
+        let log = core.needs_log()?;
+        let mut held = HeldLog::all(log);
+        let closed = core.logged(log.switch())?;
+        if !core.checkpointer.pins().open_backup(CheckpointSeq::ZERO, CheckpointSeq::ZERO) {
+            return Err(Error::new(ErrorKind::Busy, "another backup is open").remedy("end it first"));
+        }
+        let plan = Plan::of_manifest(core.ctx.home(), empty_manifest());
+        let mut backup = Self { core, record: CheckpointRecord::empty(), plan, held: None, open: true };
+        backup.plan = log_increment(core, &mut held, closed)?;
+        backup.held = Some(held);
         Ok(backup)
     }
 
@@ -163,12 +222,21 @@ impl<'db> Backup<'db> {
         increment(self.plan.clone(), &at, origin, gap)
     }
 
-    fn make_plan(&self, backup: u64, only: &[String]) -> Result<Plan> {
+    /// `root` is the root record at the instant when the checkpoint was chosen.
+    fn make_plan(&self, root: RootRecord, backup: u64, only: &[String]) -> Result<Plan> {
         let catalog = &self.core.catalog;
         let (tables, older) = catalog.read_at(&self.record)?;
         // The catalog of a named checkpoint knows checkpoints that were dropped since.
         let retained: BTreeSet<CheckpointSeq> = catalog.checkpoints().iter().map(|c| c.seq).collect();
-        let root = RootRecord { newest: self.record.clone(), pinned: None, restored_from: None, ..catalog.root() };
+        let mut root = RootRecord { newest: self.record.clone(), pinned: None, restored_from: None, ..root };
+        let (segments, log_end) = self.held.as_ref().map_or((&[][..], Lsn::default()), HeldLog::listed);
+        if self.held.as_ref().is_none_or(|held| !held.goes_along()) {
+            if let Some(log) = self.core.log() {
+                // The log of the copy begins anew, with numbers that were never given.
+                root.next_segment = root.next_segment.max(log.end().segment.saturating_add(1));
+            }
+            root.newest.log = None;
+        }
         let head = PlanHead {
             lineage: root.lineage,
             sequence: self.record.seq,
@@ -177,13 +245,13 @@ impl<'db> Backup<'db> {
             root: root.encode(0),
             checkpoints: older.iter().map(|c| c.record.seq).filter(|seq| retained.contains(seq)).collect(),
             catalog_size: self.record.lists.map(|_| self.record.catalog_bytes),
-            log_end: Lsn::default(),
+            log_end,
         };
         // A file with nothing but its header need not exist, neither here nor in the copy.
         let empty = data_start(self.core.ctx.settings.unit);
         let size = |entry: TableEntry| entry.space.map(|s| s.size).filter(|size| *size > empty);
         let tables = tables.into_iter().map(|(name, entry)| PlanTable { name, id: entry.id, size: size(entry) });
-        Plan::new(self.core.ctx.home(), head, tables.collect(), &[], only)
+        Plan::new(self.core.ctx.home(), head, tables.collect(), segments, only)
     }
 
     /// Totals, before a byte moves.
@@ -205,7 +273,8 @@ impl<'db> Backup<'db> {
         self.plan.manifest().encode()
     }
 
-    /// Where an increment on top of this backup would start.
+    /// Where an increment by blocks on top of this backup would start. A backup of the log alone is of no checkpoint: its
+    /// origin is before all of them.
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.plan.origin()
@@ -283,6 +352,7 @@ impl<'db> Backup<'db> {
         let unpinned = if pinned { self.core.catalog.set_pin(None) } else { Ok(()) };
         *self.core.backed_up.lock() = None;
         self.core.checkpointer.pins().close_backup();
+        self.held = None;
         unpinned
     }
 }

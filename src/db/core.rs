@@ -121,7 +121,7 @@ impl Core {
         Ok(report)
     }
 
-    /// Removes segments of the log before the last checkpoint, and before number `below`.
+    /// Removes segments of the log before the last checkpoint, and before number `below`; never the newest.
     ///
     /// # Errors
     /// `InvalidArgument` when segments are removed automatically; `Io`.
@@ -132,7 +132,9 @@ impl Core {
                 .remedy("open the database with `keep_log` to remove them by call"));
         }
         let needed = root.newest.log.map_or(0, |log| log.lsn.segment);
-        log.remove_before(needed.min(below))
+        // The newest stays: what it ends with is what the next one continues, and increments join by that.
+        let newest = log.segments().last().map_or(0, |segment| segment.number);
+        log.remove_before(needed.min(below).min(newest))
     }
 
     /// Passes the result of a call to the log on. When the log cannot be believed any more, neither can the database.

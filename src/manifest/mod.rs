@@ -257,6 +257,7 @@ impl Manifest {
         }
         let mut out = self.clone();
         out.kind = CopyKind::Targeted;
+        out.rolled = None;
         out.tables.retain(|t| only.contains(&t.name));
         let tables = &out.tables;
         out.files.retain(|f| f.role.table().is_none_or(|id| tables.iter().any(|t| t.id == id)));

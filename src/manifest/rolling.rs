@@ -120,20 +120,25 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::load`] and [`Manifest::extended`], with the file.
     pub fn load_copy(vfs: &dyn Vfs, dir: &Path) -> Result<Self> {
-        let mut manifest = match Self::load(vfs, dir) {
+        match Self::load(vfs, dir) {
             // An increment is no copy, which the caller can say better than that there is nothing.
-            Err(e) if e.kind() == ErrorKind::NotFound => return Self::load_any(vfs, dir),
-            loaded => loaded?,
-        };
-        if !matches!(manifest.kind, CopyKind::Full | CopyKind::Targeted) {
-            return Ok(manifest);
+            Err(e) if e.kind() == ErrorKind::NotFound => Self::load_any(vfs, dir),
+            loaded => loaded?.with_increments(vfs, dir),
         }
-        for name in log_manifests(vfs, dir)? {
-            let path = dir.join(name);
-            let by = Self::load_file(vfs, &path)?;
-            manifest = manifest.extended(&by).map_err(|e| e.at(&path, None))?;
+    }
+
+    /// This manifest of the copy in `dir`, with all increments from the log that lie beside it.
+    ///
+    /// # Errors
+    /// As [`Manifest::load_copy`].
+    pub fn with_increments(mut self, vfs: &dyn Vfs, dir: &Path) -> Result<Self> {
+        if matches!(self.kind, CopyKind::Full | CopyKind::Targeted) {
+            for name in log_manifests(vfs, dir)? {
+                let path = dir.join(name);
+                self = self.extended(&Self::load_file(vfs, &path)?).map_err(|e| e.at(&path, None))?;
+            }
         }
-        Ok(manifest)
+        Ok(self)
     }
 
     /// The manifest in `dir`, of a copy or of an increment of either kind.

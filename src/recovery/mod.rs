@@ -45,16 +45,16 @@ use strandline_vfs::{Lock, Vfs};
 
 use crate::btree::TreeOptions;
 use crate::cache::Cache;
-use crate::catalog::{Catalog, Change, CheckpointRecord, RootRecord, RootSlots};
+use crate::catalog::{Catalog, Change, CheckpointRecord, RootRecord, RootSlots, TableSlot};
 use crate::checkpoint::{CheckpointOptions, Checkpointer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{LOCK_FILE, Manifest};
+use crate::manifest::{CopyKind, LOCK_FILE, Manifest, log_manifests};
 use crate::options::{Contract, Settings};
 use crate::sync::{Clock, Entropy};
 use crate::types::{CheckpointSeq, Lineage, LogPosition, Lsn};
 
 pub use replay::Replayed;
-use replay::Source;
+use replay::{Copied, Source};
 use start::{Start, bring_up, log_dir, log_settings, prepare_log_dir};
 use survey::{Found, survey};
 
@@ -215,9 +215,10 @@ fn refuse_early(request: &Request, found: &Found) -> Result<()> {
             Err(Error::invalid("only tables of a copy can be chosen, and this is no copy").at(&request.home, None))
         }
         Found::Copy { .. } if request.refuse_recovery => Err(needs_recovery(request, "it is a copy")),
-        Found::Copy { manifest } if !request.tolerate_damage => {
+        Found::Copy { manifest } => {
             manifest.check_opens()?;
-            narrow(request, manifest.clone())?.check_present(&*request.vfs, &request.home)
+            let manifest = narrow(request, manifest.clone())?;
+            if request.tolerate_damage { Ok(()) } else { manifest.check_present(&*request.vfs, &request.home) }
         }
         _ => Ok(()),
     }
@@ -290,7 +291,7 @@ fn create(request: &Request) -> std::result::Result<Opened, Refused> {
     if root.settings.log.is_some() {
         root.newest.log = Some(LogPosition { lineage: root.lineage, lsn: Lsn { segment: 1, offset: 0 } });
     }
-    let source = Source { dir: log_dir(&request.home, &root.settings), last: None };
+    let source = Source::home(log_dir(&request.home, &root.settings));
     prepare_log_dir(request, &root.settings)?;
     let slots = Some(RootSlots::create(&*request.vfs, &request.home, &root)?);
     bring_up(request, Start { slots, root, kind: RecoveryKind::Created, source, changed: false })
@@ -299,7 +300,7 @@ fn create(request: &Request) -> std::result::Result<Opened, Refused> {
 fn open_home(request: &Request) -> std::result::Result<Opened, Refused> {
     let (slots, mut root) = read_root(request)?;
     refuse_log_manifest(request)?;
-    let source = Source { dir: log_dir(&request.home, &root.settings), last: None };
+    let source = Source::home(log_dir(&request.home, &root.settings));
     let fallen = fall_back(request, &mut root)?;
     let kind = fallen.map_or(RecoveryKind::Newest, |from| RecoveryKind::FellBack { from });
     let opened = bring_up(request, Start { slots, root, kind, source, changed: fallen.is_some() })?;
@@ -316,9 +317,9 @@ fn open_with_manifest(request: &Request, manifest: Manifest) -> std::result::Res
         if request.refuse_recovery {
             return Err(needs_recovery(request, "a restore was interrupted").into());
         }
-        let manifest = narrow(request, manifest)?;
+        let manifest = narrow(request, Manifest::load_copy(&*request.vfs, &request.home)?)?;
         let kind = RecoveryKind::Restored { backup: manifest.backup };
-        let source = copied_log(request, &manifest)?;
+        let source = copied_log(request, &root, &manifest)?;
         let opened = bring_up(request, Start { slots, root, kind, source, changed: false })?;
         finish_restore(request, &opened, &manifest)?;
         return Ok(opened);
@@ -342,10 +343,7 @@ fn open_copy(request: &Request, manifest: Manifest) -> std::result::Result<Opene
     manifest.check_opens()?;
     let manifest = narrow(request, manifest)?;
     let at = |e: Error| e.at(&Manifest::path(&request.home), None);
-    let mut root = RootRecord::decode(&manifest.root, 0).map_err(at)?;
-    if root.newest.seq != manifest.sequence || root.lineage != manifest.lineage {
-        return Err(at(Error::corrupt("the manifest and the root record in it tell of different checkpoints")).into());
-    }
+    let mut root = manifest.root_record().map_err(at)?;
     root.pinned = None;
     root.fork(Lineage(request.entropy.next_u64()));
     root.restored_from = Some(manifest.backup);
@@ -354,7 +352,7 @@ fn open_copy(request: &Request, manifest: Manifest) -> std::result::Result<Opene
         log.dir.take_if(|dir| Path::new(dir).is_absolute());
     }
     let kind = RecoveryKind::Restored { backup: manifest.backup };
-    let source = copied_log(request, &manifest)?;
+    let source = copied_log(request, &root, &manifest)?;
     let mut start = Start { slots: None, root, kind, source, changed: false };
     // A catalog or a log that cannot be read, and settings that cannot be, are found before the copy is changed (K6).
     start.check(request)?;
@@ -367,14 +365,30 @@ fn open_copy(request: &Request, manifest: Manifest) -> std::result::Result<Opene
     Ok(opened)
 }
 
-/// The segments of a copy that belong to it.
-fn copied_log(request: &Request, _manifest: &Manifest) -> Result<Source> {
-    Ok(Source { dir: request.home.clone(), last: Some(0) })
+/// The log to replay: that of the copy, until a checkpoint of the history that goes on says otherwise.
+fn copied_log(request: &Request, root: &RootRecord, manifest: &Manifest) -> Result<Source> {
+    let log = manifest.log().map_err(|e| e.at(&Manifest::path(&request.home), None))?;
+    let only = (manifest.kind == CopyKind::Targeted).then(|| manifest.tables.iter().map(|t| t.id).collect());
+    match log {
+        Some(log) if root.newest.log == Some(log.position) => {
+            let (end, tolerant) = (manifest.log_end, request.tolerate_damage);
+            let copied = Some(Copied { last: log.next.saturating_sub(1), end, tolerant });
+            Ok(Source { dir: request.home.clone(), copied, only })
+        }
+        _ => Ok(Source { only, ..Source::home(log_dir(&request.home, &root.settings)) }),
+    }
 }
 
-/// A log increment that was laid over an opened database by hand.
-fn refuse_log_manifest(_request: &Request) -> Result<()> {
-    Ok(())
+/// An increment from the log that was laid beside an opened database by hand (LI-7).
+fn refuse_log_manifest(request: &Request) -> Result<()> {
+    let names = log_manifests(&*request.vfs, &request.home)?;
+    let Some(first) = names.first() else { return Ok(()) };
+    let what = "the directory holds a database, and an increment from the log of another history";
+    Err(Error::new(ErrorKind::WrongBase, what).at(&request.home.join(first), None).remedy(format!(
+        "a copy that was opened takes no further increment: apply it to one that was not; without {} and the segments \
+         that came with it the database is usable",
+        names.join(", ")
+    )))
 }
 
 /// Steps that a crash may repeat: drop what the copy does not hold, then retire the manifest, then forget it.
@@ -393,14 +407,18 @@ fn finish_restore(request: &Request, opened: &Opened, manifest: &Manifest) -> Re
         let names = stale.into_iter().filter_map(|c| c.name);
         opened.checkpointer.take(&names.fold(CheckpointOptions::new().force(true), CheckpointOptions::drop))?;
     }
-    retire_manifest(request)?;
+    retire_copied(request, manifest)?;
     opened.catalog.update_root(|root| root.restored_from = None)?;
     survey::remove_debris(request, &opened.catalog)
 }
 
 /// Tables that the catalog's file names and the copy does not hold: those left out of a targeted copy, and those dropped
 /// between a named checkpoint and its backup.
-fn unlisted(catalog: &Catalog, manifest: &Manifest) -> Vec<Arc<crate::catalog::TableSlot>> {
+fn unlisted(catalog: &Catalog, manifest: &Manifest) -> Vec<Arc<TableSlot>> {
+    if manifest.kind == CopyKind::Full && manifest.root_record().is_ok_and(|root| root.newest.log.is_some()) {
+        // The newest checkpoint of all tables; what its log has made since belongs to the copy too.
+        return Vec::new();
+    }
     catalog.tables().into_iter().filter(|t| !manifest.tables.iter().any(|m| m.id == t.id())).collect()
 }
 
@@ -419,6 +437,24 @@ fn forget_unlisted(catalog: &Catalog, manifest: &Manifest) {
 
 fn narrow(request: &Request, manifest: Manifest) -> Result<Manifest> {
     if request.restore_only.is_empty() { Ok(manifest) } else { manifest.narrowed(&request.restore_only) }
+}
+
+/// Removes what only the copy needed. The manifests of increments go before that of the copy, which alone says that this is
+/// an unfinished restore and not an increment laid over a database.
+fn retire_copied(request: &Request, manifest: &Manifest) -> Result<()> {
+    let increments = log_manifests(&*request.vfs, &request.home)?;
+    let segments = manifest.segments().map(|(_, file)| &file.name);
+    for name in segments.chain(&increments) {
+        let path = request.home.join(name);
+        match request.vfs.remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(e, "remove", &path)),
+            _ => {}
+        }
+    }
+    if !increments.is_empty() {
+        request.vfs.sync_dir(&request.home).map_err(|e| Error::io(e, "sync the directory", &request.home))?;
+    }
+    retire_manifest(request)
 }
 
 fn retire_manifest(request: &Request) -> Result<()> {

@@ -12,14 +12,15 @@
 //!
 //! - **L5** Replaying twice equals once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Request;
 use crate::catalog::{Catalog, Change, RootRecord, TableEntry, TableLog, TableSlot};
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::{LogEnd, ScanOptions, Scanner, segment_name, survey};
+use crate::log::{LogEnd, ScanOptions, Scanner, segment_name, segment_number, survey};
+use crate::manifest::is_log_manifest;
 use crate::record::{Op, Record, SchemaChange};
 use crate::types::{CheckpointSeq, CommitSeq, LogPosition, Lsn, TableId};
 
@@ -43,8 +44,40 @@ pub struct Replayed {
 pub(super) struct Source {
     /// Their directory.
     pub dir: PathBuf,
-    /// No segment above this one belongs to the state; of a home, all do.
-    pub last: Option<u32>,
+    /// Of a copy, where its log ends; of a home, everything in the directory belongs to it.
+    pub copied: Option<Copied>,
+    /// Only these tables are brought up, others are to be forgotten; `None` for all.
+    pub only: Option<BTreeSet<TableId>>,
+}
+
+/// The log of a copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copied {
+    /// No segment above this one belongs to it.
+    pub last: u32,
+    /// Where its last record ends; `None` when nothing was copied.
+    pub end: Option<Lsn>,
+    /// Less of it is better than nothing.
+    pub tolerant: bool,
+}
+
+impl Source {
+    /// The log of a home.
+    pub const fn home(dir: PathBuf) -> Self {
+        Self { dir, copied: None, only: None }
+    }
+
+    /// Whether a file of the home is a part of this log.
+    pub fn owns(&self, request: &Request, from: Option<LogPosition>, name: &str) -> bool {
+        if is_log_manifest(name) {
+            return self.copied.is_some();
+        }
+        let Some(number) = segment_number(name).filter(|_| self.dir == request.home) else { return false };
+        match (self.copied, from) {
+            (Some(copied), Some(from)) => (from.lsn.segment..=copied.last).contains(&number),
+            (_, from) => from.is_some(),
+        }
+    }
 }
 
 /// What a log holds beyond a checkpoint.
@@ -66,8 +99,10 @@ impl Tail {
     pub fn read(request: &Request, root: &RootRecord, source: &Source) -> Result<Option<Self>> {
         let Some(from) = root.newest.log else { return Ok(None) };
         let mut options = scan_options(request, root, source, from);
-        let (end, cut) = match survey(&options) {
-            Err(e) if e.kind() == ErrorKind::Corrupt && request.salvage => {
+        let tolerant = request.salvage || source.copied.is_some_and(|copied| copied.tolerant);
+        let read = survey(&options).and_then(|end| source.check_end(&options, &end).map(|()| end));
+        let (end, cut) = match read {
+            Err(e) if e.kind() == ErrorKind::Corrupt && tolerant => {
                 options.salvage = true;
                 (survey(&options)?, true)
             }
@@ -78,13 +113,27 @@ impl Tail {
     }
 }
 
+impl Source {
+    /// A copy says where its log ends: one that ends sooner is not whole, however good it looks.
+    fn check_end(&self, options: &ScanOptions, found: &LogEnd) -> Result<()> {
+        match self.copied.and_then(|copied| copied.end) {
+            Some(end) if found.end != end => {
+                let what = format!("the log of the copy ends at {}, and should at {end}", found.end);
+                Err(at(options, found.end, Error::corrupt(what))
+                    .remedy("copy the segment again, restore from another copy, or open it with salvage"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 fn scan_options(request: &Request, root: &RootRecord, source: &Source, from: LogPosition) -> ScanOptions {
     ScanOptions {
         vfs: Arc::clone(&request.vfs),
         dir: source.dir.clone(),
         unit: root.settings.unit,
         from,
-        last: source.last,
+        last: source.copied.map(|copied| copied.last),
         salvage: false,
     }
 }
@@ -120,6 +169,7 @@ type Rows<'p> = BTreeMap<TableId, BTreeMap<&'p [u8], Option<&'p [u8]>>>;
 struct Replay<'a> {
     catalog: &'a Catalog,
     options: &'a ScanOptions,
+    only: Option<&'a BTreeSet<TableId>>,
     /// Schema records up to this number are in the catalog already.
     newest: CheckpointSeq,
     tables: BTreeMap<TableId, Arc<TableSlot>>,
@@ -132,12 +182,19 @@ struct Replay<'a> {
 ///
 /// # Errors
 /// `Corrupt` with file and offset for a record that means nothing; what a commit returns.
-pub(super) fn replay(catalog: &Catalog, tail: &Tail) -> Result<Replayed> {
+pub(super) fn replay(catalog: &Catalog, tail: &Tail, source: &Source) -> Result<Replayed> {
     let torn = tail.end.torn.as_ref().map(|t| format!("{} at {}", t.what, t.lsn));
     let done = Replayed { bytes: tail.end.bytes, torn, ..Replayed::default() };
     let newest = catalog.newest().seq;
+    let only = source.only.as_ref();
+    if let Some(only) = only {
+        // Their files need not be there.
+        let others = catalog.tables().into_iter().filter(|slot| !only.contains(&slot.id())).collect();
+        catalog.replay(Change::Drop(others));
+    }
     let tables = catalog.tables().into_iter().map(|slot| (slot.id(), slot)).collect();
-    let mut replay = Replay { catalog, options: &tail.options, newest, tables, done, batch: Vec::new(), bytes: 0 };
+    let (options, batch) = (&tail.options, Vec::new());
+    let mut replay = Replay { catalog, options, only, newest, tables, done, batch, bytes: 0 };
     let mut scanner = Scanner::new(&tail.options, &tail.end);
     while let Some((lsn, payload)) = scanner.next_record()? {
         replay.take(lsn, payload)?;
@@ -215,6 +272,7 @@ impl Replay<'_> {
     /// Changes the set of tables as it was changed then.
     fn change(&mut self, change: &SchemaChange) -> Result<()> {
         let change = match change {
+            SchemaChange::Create { id, .. } if self.only.is_some_and(|only| !only.contains(id)) => return Ok(()),
             SchemaChange::Create { id, name, config, log } => {
                 if self.tables.contains_key(id) || self.catalog.find(name).is_some() {
                     return Err(Error::corrupt(format!("the log makes table `{name}` (id {}) a second time", id.0)));

@@ -56,9 +56,19 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
     if work && request.refuse_recovery {
         return Err(needs_recovery(request, "its log holds what its newest checkpoint does not").into());
     }
+    let (logged, from) = (root.settings.log.is_some(), root.newest.log);
     changed |= restate(request, &mut root)?;
+    if !logged && root.settings.log.is_some() {
+        // What was committed without a log is in no segment, so no copy can be rolled forward across it.
+        root.fork(Lineage(request.entropy.next_u64()));
+    }
     if request.read_only {
-        return if work { Err(Refused::Replay) } else { Ok(load(request, None, root, kind, None)?) };
+        if work {
+            return Err(Refused::Replay);
+        }
+        let mut opened = load(request, None, root.clone(), kind, None)?;
+        opened.report.strangers.retain(|name| !source.owns(request, from, name));
+        return Ok(opened);
     }
     if tail.as_ref().is_some_and(|t| t.cut) {
         root.fork(Lineage(request.entropy.next_u64()));
@@ -71,6 +81,7 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
     let log = root.settings.log.is_some().then(|| Arc::new(next.log(request, &root, &dir)));
     let fallen = matches!(kind, RecoveryKind::FellBack { .. });
     let mut opened = load(request, slots, root.clone(), kind, log)?;
+    opened.report.strangers.retain(|name| !source.owns(request, from, name));
     opened.locks.extend(locks);
     match tail.as_ref().filter(|_| work) {
         Some(tail) => {
@@ -79,7 +90,7 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
                 // that reaches them has its pin still, so nobody comes back to it.
                 survey::remove_debris(request, &opened.catalog)?;
             }
-            opened.report.replayed = Some(replay(&opened.catalog, tail)?);
+            opened.report.replayed = Some(replay(&opened.catalog, tail, &source)?);
             opened.checkpointer.take(&CheckpointOptions::new().force(true))?;
         }
         None if changed => opened
@@ -189,7 +200,9 @@ impl Next {
         let replayed = tail.map(|t| t.options.from.lineage);
         let goes_on = replayed.filter(|lineage| *lineage == root.lineage && root.settings.log.is_some());
         let was_ours = |lineage| lineage == root.lineage || root.forks.iter().any(|fork| fork.lineage == lineage);
-        for segment in found.into_iter().filter(|s| s.number < next.number) {
+        let copied = source.copied.map(|copied| copied.last);
+        let known = |s: &SegmentInfo| s.number < next.number && copied.is_none_or(|last| s.number <= last);
+        for segment in found.into_iter().filter(known) {
             match lineage_of(&*request.vfs, &segment.path)? {
                 Some(lineage) if goes_on == Some(lineage) => next.kept.push(segment),
                 Some(lineage) if was_ours(lineage) => next.obsolete.push(segment.path),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Request;
 use crate::catalog::{Catalog, ROOT_FILE, ROOT_FILE_NEW};
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{LOCK_FILE, Manifest, belongs};
+use crate::manifest::{LOCK_FILE, Manifest, belongs, is_log_manifest};
 use crate::types::TableId;
 
 /// What a directory is.
@@ -47,7 +47,10 @@ pub(super) fn survey(request: &Request) -> Result<Found> {
         return Ok(Found::Home { manifest });
     }
     if let Some(manifest) = manifest {
-        return Ok(Found::Copy { manifest });
+        return Ok(Found::Copy { manifest: manifest.with_increments(&*request.vfs, home)? });
+    }
+    if names.iter().any(|n| is_log_manifest(n)) {
+        return Ok(Found::Copy { manifest: Manifest::load_any(&*request.vfs, home)? });
     }
     let ours: Vec<&str> = names.iter().map(String::as_str).filter(|n| belongs(n) && *n != LOCK_FILE).collect();
     if ours.is_empty() {

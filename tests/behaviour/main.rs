@@ -11,6 +11,7 @@ mod cursors;
 mod devices;
 mod limits;
 mod log;
+mod log_backup;
 mod model;
 mod read_only;
 mod restore;
