@@ -9,6 +9,7 @@ mod increments;
 mod interop;
 mod load;
 mod log;
+mod log_copies;
 mod process;
 mod rows;
 mod shell;

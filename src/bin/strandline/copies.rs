@@ -11,11 +11,12 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use strandline::audit::Finding;
 use strandline::backup::{
-    BackupReport, CopyKind, CopyReport, ManifestFile, RestoreOptions, VerifyCopyOptions, restore as restore_copy,
-    verify_copy,
+    BackupReport, CopyKind, CopyReport, Manifest, ManifestFile, RestoreOptions, VerifyCopyOptions,
+    restore as restore_copy, verify_copy,
 };
+use strandline::log::segment_name;
 use strandline::manifest::Content;
-use strandline::{Backup, BackupOptions, Options, Progress};
+use strandline::{Backup, BackupOptions, Database, Options, Progress};
 use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
 
@@ -23,6 +24,7 @@ use crate::copy_args::{BackupArgs, BackupCommand, BackupVerifyArgs, RestoreArgs}
 use crate::home::{Home, table_name, usage};
 use crate::increments;
 use crate::report::{Failure, Outcome, Voice, While, say, unsupported};
+use crate::tables::missing;
 
 /// `backup`
 pub fn backup(home: &Home, args: &BackupArgs) -> Outcome {
@@ -36,18 +38,28 @@ pub fn backup(home: &Home, args: &BackupArgs) -> Outcome {
 }
 
 fn copy(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome {
-    let report = take(home, args, dest)?;
-    tell(home.voice, &report)
+    let taken = take(home, args, dest)?;
+    tell(home.voice, &taken)
+}
+
+/// What a backup has made.
+pub struct Taken {
+    report: BackupReport,
+    /// Segments of the log that were removed from the database afterwards.
+    log_removed: Vec<u32>,
 }
 
 /// Takes a backup; what was made.
-pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<BackupReport> {
+pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<Taken> {
     check_later(args)?;
     let mut tables = Vec::new();
     for object in &args.tables {
         tables.push(table_name(object)?.to_owned());
     }
     let mut options = BackupOptions::new().fresh_checkpoint(args.fresh_checkpoint);
+    if args.log {
+        options = options.log_only();
+    }
     if !tables.is_empty() {
         options = options.tables(tables);
     }
@@ -58,20 +70,23 @@ pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<BackupReport
         options = options.incremental_from(increments::origin(from)?);
     }
     let db = home.write()?;
-    let backup = db.backup(options).with(home.path.display())?;
-    let report = run(home.voice, &backup, dest);
+    let mut backup = db.backup(options).with(home.path.display())?;
+    let taken = run(home.voice, &backup, dest).and_then(|report| {
+        // Only what has been copied is given up.
+        let log_removed = if args.remove_log { backup.remove_log().with(home.path.display())? } else { Vec::new() };
+        Ok(Taken { report, log_removed })
+    });
     let finished = backup.finish().with(home.path.display());
-    let report = report?;
+    let taken = taken?;
     finished?;
     home.close(db)?;
-    Ok(report)
+    Ok(taken)
 }
 
 /// Options of kinds of backup that are not there yet.
 fn check_later(args: &BackupArgs) -> Outcome {
     let later = &args.later;
     let asked = [
-        (args.log, "a backup of the log"),
         (later.label.is_some(), "--label"),
         (later.granularity.is_some(), "--granularity"),
         (later.direct_io, "--direct-io"),
@@ -93,11 +108,14 @@ fn run(voice: Voice, backup: &Backup<'_>, dest: &Path) -> Outcome<BackupReport> 
     meter.end(copied.with(dest.display()))
 }
 
-/// What was made: one line with the origin for those who asked, or all of it as JSON.
-pub fn tell(voice: Voice, report: &BackupReport) -> Outcome {
-    let manifest = &report.manifest;
+/// What was made: one line for those who asked, with the origin or how far the log goes; or all of it as JSON.
+pub fn tell(voice: Voice, taken: &Taken) -> Outcome {
+    let manifest = &taken.report.manifest;
     if !voice.json {
-        return voice.step(format_args!("origin {}", manifest.origin()));
+        for segment in &taken.log_removed {
+            voice.step(format_args!("Removed {}", segment_name(*segment)))?;
+        }
+        return voice.step(state_of(manifest));
     }
     let files: Vec<_> = manifest.files.iter().map(file_as_json).collect();
     let (kind, before) = match manifest.kind {
@@ -110,13 +128,29 @@ pub fn tell(voice: Voice, report: &BackupReport) -> Outcome {
         "kind": kind,
         "lineage": manifest.lineage.to_string(),
         "origin_before": before,
-        "origin": manifest.origin().to_string(),
+        "origin": origin_of(manifest),
+        "log_end": manifest.log_end.map(|end| end.to_string()),
         "tables": manifest.tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>(),
         "files": files,
         "removed": manifest.removed,
-        "bytes": report.bytes,
+        "log_removed": taken.log_removed.iter().map(|segment| segment_name(*segment)).collect::<Vec<_>>(),
+        "bytes": taken.report.bytes,
     });
     say(serde_json::to_string_pretty(&object).unwrap_or_default())
+}
+
+/// Where an increment on top of this would start. An increment from the log is of no checkpoint, hence no origin.
+pub fn origin_of(manifest: &Manifest) -> Option<String> {
+    (!matches!(manifest.kind, CopyKind::Log { .. })).then(|| manifest.origin().to_string())
+}
+
+/// The line that tells what a copy or an increment has come to.
+pub fn state_of(manifest: &Manifest) -> String {
+    match (origin_of(manifest), manifest.log_end) {
+        (Some(origin), _) => format!("origin {origin}"),
+        (None, Some(end)) => format!("log to {end}"),
+        (None, None) => "log empty".to_owned(),
+    }
 }
 
 fn file_as_json(file: &ManifestFile) -> Value {
@@ -174,7 +208,8 @@ fn as_json(dir: &Path, report: &CopyReport) -> Value {
     json!({
         "copy": dir.display().to_string(),
         "sound": report.is_sound(),
-        "origin": report.manifest.origin().to_string(),
+        "origin": origin_of(&report.manifest),
+        "log_end": report.manifest.log_end.map(|end| end.to_string()),
         "files": report.manifest.files.len(),
         "bytes": report.manifest.bytes(),
         "blocks": report.blocks,
@@ -207,20 +242,37 @@ pub fn restore(voice: Voice, args: &RestoreArgs) -> Outcome {
     let vfs: Arc<dyn Vfs> = Arc::new(OsVfs::new());
     let mut meter =
         Meter::new(voice, |file| format!("Restoring {} to {}", copy.join(file).display(), dest.join(file).display()));
-    // Increments fit a whole copy only, so with them the choice of tables comes last.
-    let chosen_now = if increments.is_empty() { tables.clone() } else { Vec::new() };
+    let has_log = Manifest::load_copy(&*vfs, copy).with(copy.display())?.segments().next().is_some();
+    // Increments fit a whole copy only, and what the log makes of the tables is known when it has been replayed: then the
+    // choice of tables comes last.
+    let chosen_now = if increments.is_empty() && !has_log { tables.clone() } else { Vec::new() };
     let options = RestoreOptions { tables: chosen_now, ..RestoreOptions::default() };
     let restored = restore_copy(&vfs, copy, dest, &options, &mut meter.callback());
     meter.end(restored.with(copy.display()))?;
-    let mut open = Options::new();
     if !increments.is_empty() {
         increments::roll_forward(voice, &vfs, increments, dest)?;
-        if !tables.is_empty() {
-            open = open.restore_only(tables);
-        }
     }
     // Opening it once for writing makes it a database of its own.
-    open.open(dest).with(dest.display())?.close().with(dest.display())
+    let db = Options::new().open(dest).with(dest.display())?;
+    let kept = if tables.is_empty() { Ok(()) } else { keep_only(&db, &tables) };
+    let closed = db.close().with(dest.display());
+    if kept.is_err() {
+        // The directory was empty before, so all that is in it is ours.
+        let _ = std::fs::remove_dir_all(dest);
+    }
+    kept.and(closed)
+}
+
+/// Drops all other tables.
+fn keep_only(db: &Database, tables: &[String]) -> Outcome {
+    let there = db.tables().with("restore")?;
+    if let Some(name) = tables.iter().find(|name| !there.iter().any(|info| info.name == **name)) {
+        return Err(missing()).with(format_args!("table:{name}"));
+    }
+    for info in there.iter().filter(|info| !tables.contains(&info.name)) {
+        db.drop_table(&info.name, true).with(format_args!("table:{}", info.name))?;
+    }
+    Ok(())
 }
 
 /// Shows how far a copy has come: a bar on a terminal, and a line for each file for those who asked.

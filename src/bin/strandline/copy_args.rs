@@ -53,7 +53,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "FROM", conflicts_with = "tables")]
     pub incremental_from: Option<String>,
     /// Only the log: what was committed since the last full backup or increment of the log
-    #[arg(long, conflicts_with_all = ["checkpoint", "fresh_checkpoint", "tables", "incremental_from"])]
+    #[arg(long, conflicts_with_all = ["checkpoint", "fresh_checkpoint", "tables", "incremental_from", "into"])]
     pub log: bool,
     /// Then remove the segments of the log that no recovery needs
     #[arg(long, requires = "log")]

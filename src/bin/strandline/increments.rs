@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use strandline::backup::{ApplyReport, CopyKind, Manifest, VerifyCopyOptions, apply, verify_copy};
+use strandline::manifest::{Rolled, mixed};
 use strandline::{Error, ErrorKind, Origin};
 use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
 
-use crate::copies::{Meter, take, tell};
+use crate::copies::{Meter, origin_of, state_of, take, tell};
 use crate::copy_args::{BackupApplyArgs, BackupArgs};
 use crate::home::{Home, usage};
 use crate::report::{Failure, Outcome, Voice, While, say};
@@ -23,7 +24,16 @@ use crate::report::{Failure, Outcome, Voice, While, say};
 /// Where an increment starts: at a copy, when `from` has a slash or is there, else at an origin as it was printed.
 pub fn origin(from: &str) -> Outcome<Origin> {
     if from.contains('/') || Path::new(from).exists() {
-        return Ok(Manifest::load(&OsVfs::new(), Path::new(from)).with(from)?.origin());
+        let manifest = Manifest::load_copy(&OsVfs::new(), Path::new(from)).with(from)?;
+        return match (manifest.kind, manifest.rolled) {
+            (CopyKind::Log { .. }, _) => {
+                let error = Error::new(ErrorKind::WrongBase, "an increment from the log is of no checkpoint");
+                Err(error.remedy("give the directory of a backup, or its origin")).with(from)
+            }
+            // An increment by blocks could be taken, but not be applied to it.
+            (_, Some(Rolled::Log)) => Err(mixed()).with(from),
+            _ => Ok(manifest.origin()),
+        };
     }
     let origin: strandline::Result<Origin> = from.parse();
     origin.map_err(|_| Error::new(ErrorKind::NotFound, "neither a copy nor an origin").remedy(ORIGIN_REMEDY)).with(from)
@@ -43,7 +53,7 @@ pub fn apply_all(voice: Voice, args: &BackupApplyArgs) -> Outcome {
         let report = apply_one(voice, &vfs, increment, copy)?;
         told.push(as_json(increment, &report));
         if Some(increment) == increments.last() {
-            voice.step(format_args!("origin {}", report.manifest.origin()))?;
+            voice.step(state_of(&report.manifest))?;
         }
     }
     if voice.json { say(serde_json::to_string_pretty(&told).unwrap_or_default()) } else { Ok(()) }
@@ -60,7 +70,8 @@ fn apply_one(voice: Voice, vfs: &dyn Vfs, increment: &Path, copy: &Path) -> Outc
 fn as_json(increment: &Path, report: &ApplyReport) -> Value {
     json!({
         "increment": increment.display().to_string(),
-        "origin": report.manifest.origin().to_string(),
+        "origin": origin_of(&report.manifest),
+        "log_end": report.manifest.log_end.map(|end| end.to_string()),
         "bytes": report.bytes,
         "removed": report.removed,
     })
@@ -87,13 +98,13 @@ pub fn into_copy(home: &Home, args: &BackupArgs, copy: &Path) -> Outcome {
     if place.exists() {
         finish_earlier(home.voice, &vfs, &place, copy)?;
     }
-    let report = take(home, args, &place)?;
+    let taken = take(home, args, &place)?;
     let applied = apply_one(home.voice, &vfs, &place, copy);
     if !must_be_repeated(&applied) {
         fs::remove_dir_all(&place).with(place.display())?;
     }
     applied?;
-    tell(home.voice, &report)
+    tell(home.voice, &taken)
 }
 
 /// Whether the copy may be half-way, so that the increment is still needed. What does not fit was refused before that.
