@@ -46,6 +46,7 @@ fn write_log(vfs: &MemVfs) -> Vec<(PlanSegment, Lsn)> {
         next: 1,
         previous: Lsn::default(),
         kept: Vec::new(),
+        doubt: None,
     });
     let mut ends = Vec::new();
     for number in 1..=12 {

@@ -85,6 +85,9 @@ pub struct LogOptions {
     pub previous: Lsn,
     /// Older segments that exist, ascending.
     pub kept: Vec<SegmentInfo>,
+    /// A survey whose last records may not be durable, and that nothing has made durable since: done before the first
+    /// append, so that no segment ever continues what a power cut can take away. `next` and `previous` are the survey's.
+    pub doubt: Option<(ScanOptions, LogEnd)>,
 }
 
 /// A segment that exists.

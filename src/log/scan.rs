@@ -4,7 +4,7 @@
 //!
 //! - L5: a scan of the same files gives the same records, however often.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use strandline_vfs::{OpenOptions, Vfs};
@@ -14,11 +14,14 @@ use crate::types::{LogPosition, Lsn};
 
 use super::SegmentInfo;
 use super::chain::{self, Part, REMEDY};
-use super::format::{SegmentHeader, round_up};
+use super::format::{SegmentHeader, segment_name};
+use super::state::Packer;
 use super::walk::{Behind, Break, Reading, Step, Walk};
 
-/// Bytes that are written again at once.
-const SEAL_PIECE: usize = 64 << 10;
+/// Bytes that are copied at once.
+const COPY_PIECE: usize = 256 << 10;
+/// What a segment is called after its name while it is being copied.
+const DRAFT_SUFFIX: &str = ".copy";
 
 /// Which log to read, and how.
 #[derive(Clone, Debug)]
@@ -81,7 +84,7 @@ pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
     let mut all = chain::list(&*o.vfs, &o.dir)?;
     let highest = all.last().map_or(0, |s| s.number);
     let counted = all.partition_point(|s| o.last.is_none_or(|last| s.number <= last));
-    let surplus = all.split_off(counted).iter().map(|s| super::segment_name(s.number)).collect();
+    let surplus = all.split_off(counted).iter().map(|s| segment_name(s.number)).collect();
     let needed = all.partition_point(|s| s.number < o.from.lsn.segment);
     let found = all[needed..].iter().map(|s| chain::look(o, s.clone())).collect::<Result<Vec<_>>>()?;
     let (parts, ends) = chain::chain(o, &found)?;
@@ -118,6 +121,12 @@ pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
 }
 
 impl LogEnd {
+    /// Some of the records may be in the system's cache only.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.end.offset != 0 && self.synced < self.end
+    }
+
     /// Walks through all parts. Gives the header of a last segment without any record: such a segment does not count, and
     /// is made anew.
     fn read(&mut self, o: &ScanOptions) -> Result<Option<SegmentHeader>> {
@@ -148,6 +157,10 @@ impl LogEnd {
                 return Err(error.at(&part.path, Some(broken.at)).remedy(REMEDY));
             }
             let empty = walk.tail == u64::from(o.unit) && part.limit.is_none();
+            // Only closing a log cuts a file at a place that is no multiple of the unit, and it syncs the records first.
+            if walk.reading.len == walk.tail && walk.tail % u64::from(o.unit) != 0 {
+                self.durable(part, walk.tail);
+            }
             if empty && torn.is_none() && damage == Ok(Behind::Nothing) {
                 return Ok(Some(part.header));
             }
@@ -228,10 +241,7 @@ impl Scanner {
                 }
                 Step::End(end) => {
                     if Some(walk.tail) < part.limit.map(|limit| limit.max(part.start)) {
-                        let what = end.what.unwrap_or_else(|| "records are missing".to_owned());
-                        return Err(Error::corrupt(format!("the log has changed while it was read: {what}"))
-                            .at(&part.path, Some(end.at))
-                            .remedy(REMEDY));
+                        return Err(changed(part, end));
                     }
                     self.walk = None;
                     self.next += 1;
@@ -241,28 +251,70 @@ impl Scanner {
     }
 }
 
-/// Makes durable what a survey has read of the last segment, and cuts the file there: for a log whose segments are kept
-/// after a recovery. A process that died may have written what no sync has covered since; what was read from the system's
-/// cache is therefore written once more.
+/// Makes durable what a survey has read, as far as that is in doubt: a process that died may have written what no sync has
+/// covered since, and what was read from the system's cache then goes with the next power cut. To write it again in its
+/// place would endanger what is durable there (L6), so the records in doubt are copied into a segment of their own, which
+/// continues the log where it is known to be durable, and appears whole or not at all. Returns where the log ends now.
+///
+/// To be done before anything rests on the records, and before the log goes on.
 ///
 /// # Errors
-/// `Io`.
-pub fn seal_tail(o: &ScanOptions, end: &LogEnd) -> Result<()> {
-    let Some(part) = end.parts.iter().find(|p| p.header.number == end.end.segment) else { return Ok(()) };
-    let path = &part.path;
-    let file = o.vfs.open(path, OpenOptions::write()).map_err(|e| Error::io(e, "open", path))?;
-    let to = u64::from(end.end.offset);
-    // Units with bytes known to be durable are left alone (L6). Of a segment without any, the header is in doubt too.
-    let durable = end.synced.segment == end.end.segment && end.synced.offset > o.unit;
-    let mut at = if durable { round_up(u64::from(end.synced.offset), o.unit) } else { 0 };
-    let mut piece = vec![0; SEAL_PIECE];
-    while at < to {
-        let n = piece.len().min((to - at) as usize);
-        file.read_exact_at(&mut piece[..n], at).map_err(|e| Error::io(e, "read", path))?;
-        file.write_all_at(&piece[..n], at).map_err(|e| Error::io(e, "write", path))?;
-        at += n as u64;
+/// `Io`; `Corrupt` when the log is not what the survey has seen. The log reads as before.
+pub fn seal_tail(o: &ScanOptions, end: &LogEnd) -> Result<LogEnd> {
+    let (Some(last), true) = (end.parts.last(), end.is_in_doubt()) else { return Ok(end.clone()) };
+    let number = last.header.number;
+    let known = if end.synced.segment == number { u64::from(end.synced.offset) } else { 0 };
+    let part = Part { start: known.max(last.start), limit: Some(u64::from(end.end.offset)), ..last.clone() };
+    let header =
+        SegmentHeader { number: end.next, previous: Lsn { segment: number, offset: part.start as u32 }, ..part.header };
+    let path = o.dir.join(segment_name(header.number));
+    let draft = o.dir.join(segment_name(header.number) + DRAFT_SUFFIX);
+    let tail = copy(o, &part, &header, &draft)?;
+    o.vfs.rename(&draft, &path).map_err(|e| Error::io(e, "rename", &draft))?;
+    o.vfs.sync_dir(&o.dir).map_err(|e| Error::io(e, "sync the directory", &o.dir))?;
+    let mut sealed = end.clone();
+    sealed.end = Lsn { segment: header.number, offset: tail };
+    (sealed.synced, sealed.previous) = (sealed.end, sealed.end);
+    sealed.next = header.number.saturating_add(1);
+    sealed.segments.push(SegmentInfo { number: header.number, path: path.clone(), bytes: u64::from(tail) });
+    if let Some(last) = sealed.parts.last_mut() {
+        last.limit = Some(part.start);
     }
-    file.set_len(to).map_err(|e| Error::io(e, "cut", path))?;
+    sealed.parts.push(Part { path, header, start: u64::from(o.unit), limit: Some(u64::from(tail)) });
+    Ok(sealed)
+}
+
+/// Writes the records of a part into a file of their own, durable; returns where they end.
+fn copy(o: &ScanOptions, part: &Part, header: &SegmentHeader, path: &Path) -> Result<u32> {
+    let file = o.vfs.open(path, OpenOptions::create()).map_err(|e| Error::io(e, "create", path))?;
+    file.set_len(0).map_err(|e| Error::io(e, "cut", path))?;
+    let write = |bytes: &[u8], at: u64| file.write_all_at(bytes, at).map_err(|e| Error::io(e, "write", path));
+    write(&header.encode(), 0)?;
+    let mut target = Packer::new(header.seed(), o.unit);
+    let mut walk = part.walk(o)?;
+    loop {
+        match walk.step() {
+            Step::Record { at, header } => {
+                let payload = walk.payload(at, &header).map_err(|e| Error::io(e, "read", &part.path))?;
+                target.push(payload, header.payload_crc, 0);
+            }
+            Step::End(broken) if Some(walk.tail) < part.limit => return Err(changed(part, broken)),
+            Step::End(_) => break,
+        }
+        if target.buffer.len() >= COPY_PIECE {
+            write(&target.buffer, target.start)?;
+            target.start += target.buffer.len() as u64;
+            target.buffer.clear();
+        }
+    }
+    write(&target.buffer, target.start)?;
     file.sync_all().map_err(|e| Error::io(e, "sync", path))?;
-    o.vfs.sync_dir(&o.dir).map_err(|e| Error::io(e, "sync the directory", &o.dir))
+    u32::try_from(target.tail).map_err(|_| Error::corrupt("records of more than a segment can hold").at(path, None))
+}
+
+fn changed(part: &Part, broken: Break) -> Error {
+    let what = broken.what.unwrap_or_else(|| "records are missing".to_owned());
+    Error::corrupt(format!("the log has changed while it was read: {what}"))
+        .at(&part.path, Some(broken.at))
+        .remedy(REMEDY)
 }

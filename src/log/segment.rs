@@ -114,15 +114,34 @@ pub(super) fn lengthen(file: &dyn File, path: &Path, space: Space) -> Result<u64
     .map_err(|e| Error::io(e, "take space for the log in", path))
 }
 
-/// Writes the last bytes of a segment at `at`, cuts the file behind them when `cut`, and makes all of it durable. Returns
-/// the length of the file when it was cut.
-pub(super) fn finish(file: &dyn File, path: &Path, bytes: &[u8], at: u64, cut: bool) -> Result<Option<u64>> {
-    let end = at + bytes.len() as u64;
+/// What becomes of the space behind the last record of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// It stays: it is promised to a record that may still come.
+    Not,
+    /// It goes, but for padding.
+    Padding,
+    /// It goes from here on, but only when the records are durable: so a file of that length says that they are.
+    Exactly(u64),
+}
+
+/// Writes the last bytes of a segment at `at`, cuts the file, and makes all of it durable. Returns the length of the file
+/// when it was cut.
+pub(super) fn finish(file: &dyn File, path: &Path, bytes: &[u8], at: u64, cut: Cut) -> Result<Option<u64>> {
+    let sync = |e| Error::io(e, "sync", path);
     if !bytes.is_empty() {
         file.write_all_at(bytes, at).map_err(|e| Error::io(e, "write", path))?;
     }
+    let len = match cut {
+        Cut::Not => None,
+        Cut::Padding => Some(at + bytes.len() as u64),
+        Cut::Exactly(tail) => {
+            file.sync_data().map_err(sync)?;
+            Some(tail)
+        }
+    };
     // A system that refuses to cut costs space and nothing else: zeros at the end are no damage.
-    let cut = cut && file.set_len(end).is_ok();
-    file.sync_all().map_err(|e| Error::io(e, "sync", path))?;
-    Ok(cut.then_some(end))
+    let len = len.filter(|len| file.set_len(*len).is_ok());
+    file.sync_all().map_err(sync)?;
+    Ok(len)
 }

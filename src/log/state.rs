@@ -18,25 +18,30 @@ use crate::options::Durability;
 use crate::types::Lsn;
 
 use super::format::{RECORD_HEADER, RecordHeader, Seed, round_up};
-use super::{Counters, SegmentInfo, Ticket};
+use super::{Counters, LogEnd, ScanOptions, SegmentInfo, Ticket};
 
 /// The largest buffer that is kept for the next round, in bytes.
 const SPARE_MAX: usize = 2 << 20;
+
+/// Puts records one behind the other.
+pub(super) struct Packer {
+    seed: Seed,
+    unit: u32,
+    /// Records that nobody has written yet, and where in the file they begin.
+    pub buffer: Vec<u8>,
+    pub start: u64,
+    /// Where the last record ends; the end of the segment's header while there is none.
+    pub tail: u64,
+}
 
 /// The segment that is being written.
 pub(super) struct Current {
     pub file: Arc<dyn File>,
     pub path: Arc<Path>,
     pub number: u32,
-    pub seed: Seed,
-    pub unit: u32,
-    /// Records that no leader has taken yet, and where in the file they begin.
-    pub buffer: Vec<u8>,
-    pub start: u64,
+    pub records: Packer,
     /// The first record in the buffer: its frame is sealed again when a leader takes it.
     pub first: Option<(u64, RecordHeader)>,
-    /// Where the last record ends; the end of the header while there is none.
-    pub tail: u64,
     /// Where the last durable record ends; 0 while there is none.
     pub synced: u64,
     /// The file's own space ends here.
@@ -88,12 +93,19 @@ pub(super) struct State {
     pub count: Counters,
     /// Closed segments, ascending.
     pub segments: Vec<SegmentInfo>,
+    /// Records before the first segment that may not be durable.
+    pub doubt: Option<(ScanOptions, LogEnd)>,
     /// Who keeps which segments, by a number of its own.
     pub holds: BTreeMap<u64, u32>,
     pub next_hold: u64,
 }
 
-impl Current {
+impl Packer {
+    /// Behind the header of a segment.
+    pub fn new(seed: Seed, unit: u32) -> Self {
+        Self { seed, unit, buffer: Vec::new(), start: unit.into(), tail: unit.into() }
+    }
+
     /// Where a record would begin.
     fn place(&self) -> u64 {
         let at = self.start + self.buffer.len() as u64;
@@ -101,9 +113,22 @@ impl Current {
         if next - at < RECORD_HEADER as u64 { next } else { at }
     }
 
+    /// Appends a record; returns where it begins, and its frame.
+    pub fn push(&mut self, payload: &[u8], payload_crc: u32, synced: u32) -> (u64, RecordHeader) {
+        let at = self.place();
+        self.buffer.resize((at - self.start) as usize, 0);
+        let header = RecordHeader { length: payload.len() as u32, synced, previous: self.tail as u32, payload_crc };
+        self.buffer.extend_from_slice(&header.encode(&self.seed, at as u32));
+        self.buffer.extend_from_slice(payload);
+        self.tail = header.end(at as u32);
+        (at, header)
+    }
+}
+
+impl Current {
     /// Whether there is room for `bytes` in one piece besides what is reserved.
     pub fn room(&mut self, bytes: u64, reserved: u64) -> Room {
-        let end = round_up(self.place() + bytes, self.unit) + reserved;
+        let end = round_up(self.records.place() + bytes, self.records.unit) + reserved;
         if self.is_empty() {
             // A record larger than a segment gets one of its own.
             self.limit = self.limit.max(end);
@@ -117,54 +142,39 @@ impl Current {
 
     /// No record was ever appended to it.
     pub const fn is_empty(&self) -> bool {
-        self.tail == self.unit as u64
+        self.records.tail == self.records.unit as u64
     }
 
     /// The end of the last record. Before the first one, the start of a segment that nobody needs yet.
     pub const fn end(&self) -> Lsn {
-        Lsn { segment: self.number, offset: if self.is_empty() { 0 } else { self.tail as u32 } }
+        Lsn { segment: self.number, offset: if self.is_empty() { 0 } else { self.records.tail as u32 } }
     }
 
     fn push(&mut self, payload: &[u8], payload_crc: u32) {
-        let at = self.place();
-        self.buffer.resize((at - self.start) as usize, 0);
-        let header = RecordHeader {
-            length: payload.len() as u32,
-            synced: self.synced as u32,
-            previous: self.tail as u32,
-            payload_crc,
-        };
-        self.first.get_or_insert((at, header));
-        self.buffer.extend_from_slice(&header.encode(&self.seed, at as u32));
-        self.buffer.extend_from_slice(payload);
-        self.tail = header.end(at as u32);
+        let pushed = self.records.push(payload, payload_crc, self.synced as u32);
+        self.first.get_or_insert(pushed);
     }
 
     /// Takes what is in the buffer; padded to the unit when it is to be synced, so that nothing is ever written beside it
     /// (L6).
     fn take(&mut self, pad: bool, spare: Vec<u8>) -> Round {
+        let end = self.end();
+        let records = &mut self.records;
         if let Some((at, mut header)) = self.first.take() {
             // Rounds before this one may have become durable since the record was appended; this is what a reader needs to
             // know of a break in them.
             header.synced = self.synced as u32;
-            let within = (at - self.start) as usize;
-            self.buffer[within..within + RECORD_HEADER].copy_from_slice(&header.encode(&self.seed, at as u32));
+            let within = (at - records.start) as usize;
+            records.buffer[within..within + RECORD_HEADER].copy_from_slice(&header.encode(&records.seed, at as u32));
         }
-        let mut bytes = std::mem::replace(&mut self.buffer, spare);
-        let at = self.start;
-        let end = at + bytes.len() as u64;
-        self.start = if pad { round_up(end, self.unit) } else { end };
+        let mut bytes = std::mem::replace(&mut records.buffer, spare);
+        let at = records.start;
+        let written = at + bytes.len() as u64;
+        records.start = if pad { round_up(written, records.unit) } else { written };
         if !bytes.is_empty() {
-            bytes.resize((self.start - at) as usize, 0);
+            bytes.resize((records.start - at) as usize, 0);
         }
-        Round {
-            file: Arc::clone(&self.file),
-            path: Arc::clone(&self.path),
-            bytes,
-            at,
-            tail: self.tail,
-            end: self.end(),
-        }
+        Round { file: Arc::clone(&self.file), path: Arc::clone(&self.path), bytes, at, tail: records.tail, end }
     }
 }
 
@@ -221,10 +231,8 @@ impl State {
         // Both are our own: room was made under this very lock.
         let current = self.current.as_mut().expect("room was made for the record");
         current.push(payload, payload_crc);
-        assert!(
-            round_up(current.tail, current.unit) + self.reserved <= current.space,
-            "L6: there is room for the record"
-        );
+        let end = round_up(current.records.tail, current.records.unit);
+        assert!(end + self.reserved <= current.space, "there is room for the record and for what is reserved");
         self.count.records += 1;
         self.count.bytes += (RECORD_HEADER + payload.len()) as u64;
         let ticket = self.ticket(level);

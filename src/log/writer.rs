@@ -23,8 +23,9 @@ use crate::options::Durability;
 use crate::types::{Lineage, Lsn};
 
 use super::format::{PAYLOAD_MAX, RECORD_HEADER, SegmentHeader, round_up, segment_name};
-use super::segment::{self, Failure, Space};
-use super::state::{Current, Room, State};
+use super::scan::seal_tail;
+use super::segment::{self, Cut, Failure, Space};
+use super::state::{Current, Packer, Room, State};
 use super::{Counters, LogOptions, SegmentInfo, Ticket};
 
 /// Space is taken in pieces of at most this many bytes.
@@ -75,6 +76,7 @@ impl Log {
             spare: Vec::new(),
             count: Counters::default(),
             segments: o.kept,
+            doubt: o.doubt,
             holds: Default::default(),
             next_hold: 0,
         };
@@ -183,7 +185,7 @@ impl Log {
     /// As [`Log::wait`].
     pub fn step(&self) -> Result<bool> {
         let state = self.state.lock();
-        let waiting = state.current.as_ref().is_some_and(|c| !c.buffer.is_empty());
+        let waiting = state.current.as_ref().is_some_and(|c| !c.records.buffer.is_empty());
         if !waiting || state.busy || state.check().is_err() {
             return Ok(false);
         }
@@ -274,7 +276,7 @@ impl Log {
                 return Err(Error::new(ErrorKind::Full, "space is reserved for more than a log segment can hold")
                     .remedy("try again when the operations under way are done"));
             }
-            let full = state.current.as_ref().is_some_and(|c| c.buffer.len() >= BUFFER_MAX);
+            let full = state.current.as_ref().is_some_and(|c| c.records.buffer.len() >= BUFFER_MAX);
             let room = state.current.as_mut().map(|c| c.room(bytes, reserved));
             state = match room {
                 Some(Room::Fits) if !full && !state.shut => return Ok(state),
@@ -285,6 +287,7 @@ impl Log {
                 Some(Room::Fits) => self.round(state, false)?,
                 Some(Room::Lengthen(end)) => self.lengthen(state, end, bytes)?,
                 Some(Room::Switch) => self.close_segment(state, bytes, false)?,
+                None if state.doubt.is_some() => self.seal(state)?,
                 None => self.make_segment(state, bytes)?,
             }
         }
@@ -333,6 +336,24 @@ impl Log {
         Space { from, want, need, fill }
     }
 
+    /// Before the log goes on behind records that may not be durable: makes them so.
+    fn seal<'a>(&'a self, mut state: Guard<'a>) -> Result<Guard<'a>> {
+        let Some((options, end)) = state.doubt.clone() else { return Ok(state) };
+        state.busy = true;
+        let turn = self.let_go(state);
+        let sealed = seal_tail(&options, &end);
+        // A failure leaves the log as it was: what was to be sealed is still what it was.
+        let mut state = turn.back(None);
+        let sealed = sealed?;
+        state.doubt = None;
+        let next = state.next;
+        state.segments.extend(sealed.segments.into_iter().filter(|s| s.number >= next));
+        state.next = sealed.next;
+        state.previous = sealed.previous;
+        state.retire(None);
+        Ok(state)
+    }
+
     /// Makes the next segment, with room for `bytes` and for what is reserved.
     fn make_segment<'a>(&'a self, mut state: Guard<'a>, bytes: u64) -> Result<Guard<'a>> {
         let previous = state.last_end();
@@ -371,12 +392,8 @@ impl Log {
             file,
             path: self.dir.join(segment_name(header.number)).into(),
             number: header.number,
-            seed: header.seed(),
-            unit: self.unit,
-            buffer: std::mem::take(&mut state.spare),
-            start,
+            records: Packer::new(header.seed(), self.unit),
             first: None,
-            tail: start,
             synced: 0,
             space,
             limit,
@@ -390,7 +407,12 @@ impl Log {
         let Some(round) = state.take(true) else { return Ok(state) };
         state.shut = true;
         let turn = self.let_go(state);
-        let finished = segment::finish(&*round.file, &round.path, &round.bytes, round.at, !moved);
+        let cut = match (moved, ending) {
+            (true, _) => Cut::Not,
+            (_, true) => Cut::Exactly(round.tail),
+            _ => Cut::Padding,
+        };
+        let finished = segment::finish(&*round.file, &round.path, &round.bytes, round.at, cut);
         let mut state = turn.back(finished.as_ref().err());
         let cut = finished?;
         state.reached(round, true);

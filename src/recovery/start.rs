@@ -10,7 +10,9 @@ use super::{Opened, RecoveryKind, Refused, Request, lock, make_home, needs_recov
 use crate::catalog::{Catalog, Context, Health, RootRecord, RootSlots};
 use crate::checkpoint::{CheckpointOptions, Checkpointer, Pins};
 use crate::error::{Error, Result};
-use crate::log::{Log, LogOptions, SEGMENT_HEADER, SegmentHeader, SegmentInfo, seal_tail, segment_number};
+use crate::log::{
+    Log, LogEnd, LogOptions, SEGMENT_HEADER, ScanOptions, SegmentHeader, SegmentInfo, seal_tail, segment_number,
+};
 use crate::manifest::LOCK_FILE;
 use crate::options::{LogSettings, Settings};
 use crate::txn::{Epoch, TxnRegistry};
@@ -99,7 +101,7 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
         None => {}
     }
     opened.catalog.repair_slots()?;
-    next.retire(request, &opened, tail.as_ref(), &dir)?;
+    next.retire(request, &opened, tail.as_ref())?;
     Ok(opened)
 }
 
@@ -178,20 +180,37 @@ struct Next {
     /// Segments before it: those of the history that goes on, and others.
     kept: Vec<SegmentInfo>,
     obsolete: Vec<PathBuf>,
+    /// Records that the log goes on from and that may not be durable, when no checkpoint makes them so.
+    doubt: Option<(ScanOptions, LogEnd)>,
 }
 
 impl Next {
     fn after(request: &Request, root: &RootRecord, tail: Option<&Tail>, source: &Source, dir: &Path) -> Result<Self> {
-        let mut next =
-            Self { number: root.next_segment.max(1), previous: Lsn::default(), kept: Vec::new(), obsolete: Vec::new() };
-        let mut found = segments(&*request.vfs, dir)?;
-        if source.dir != dir {
-            found.extend(segments(&*request.vfs, &source.dir)?);
-        }
-        let highest = found.iter().map(|s| s.number).max().unwrap_or(0);
+        let mut next = Self {
+            number: root.next_segment.max(1),
+            previous: Lsn::default(),
+            kept: Vec::new(),
+            obsolete: Vec::new(),
+            doubt: None,
+        };
+        let all = || -> Result<Vec<SegmentInfo>> {
+            let mut found = segments(&*request.vfs, dir)?;
+            if source.dir != dir {
+                found.extend(segments(&*request.vfs, &source.dir)?);
+            }
+            Ok(found)
+        };
+        let highest = all()?.iter().map(|s| s.number).max().unwrap_or(0);
         match tail {
             Some(tail) if tail.options.from.lineage == root.lineage => {
-                (next.number, next.previous) = (tail.end.next, tail.end.previous);
+                let here = source.dir == dir && source.copied.is_none() && root.settings.log.is_some();
+                let end = match &root.settings.log {
+                    // The checkpoint to come will not need these records, but increments will.
+                    Some(log) if here && log.keep && tail.work => seal_tail(&tail.options, &tail.end)?,
+                    _ => tail.end.clone(),
+                };
+                (next.number, next.previous) = (end.next, end.previous);
+                next.doubt = (here && !tail.work && end.is_in_doubt()).then(|| (tail.options.clone(), end));
             }
             tail => next.number = next.number.max(highest + 1).max(tail.map_or(0, |t| t.end.next)),
         }
@@ -202,7 +221,7 @@ impl Next {
         let was_ours = |lineage| lineage == root.lineage || root.forks.iter().any(|fork| fork.lineage == lineage);
         let copied = source.copied.map(|copied| copied.last);
         let known = |s: &SegmentInfo| s.number < next.number && copied.is_none_or(|last| s.number <= last);
-        for segment in found.into_iter().filter(known) {
+        for segment in all()?.into_iter().filter(known) {
             match lineage_of(&*request.vfs, &segment.path)? {
                 Some(lineage) if goes_on == Some(lineage) => next.kept.push(segment),
                 Some(lineage) if was_ours(lineage) => next.obsolete.push(segment.path),
@@ -241,27 +260,22 @@ impl Next {
             next: self.number,
             previous: self.previous,
             kept: self.kept.clone(),
+            doubt: self.doubt.clone(),
         })
     }
 
-    /// The new root record is durable: segments that no recovery needs go, and one that is kept gets a clean end.
-    fn retire(&self, request: &Request, opened: &Opened, tail: Option<&Tail>, dir: &Path) -> Result<()> {
+    /// The new root record is durable: segments that no recovery needs go.
+    fn retire(&self, request: &Request, opened: &Opened, tail: Option<&Tail>) -> Result<()> {
         let salvaged = tail.is_some_and(|t| t.cut);
         for path in &self.obsolete {
             if salvaged { set_aside(&*request.vfs, path) } else { remove(&*request.vfs, path) }?;
         }
         let root = opened.catalog.root();
-        match (&root.settings.log, opened.checkpointer.log(), root.newest.log) {
-            (Some(settings), Some(log), Some(position)) if !settings.keep => {
-                log.remove_before(position.lsn.segment)?;
-            }
-            (Some(_), ..) => {
-                let torn = tail.filter(|t| t.options.dir == dir && t.options.from.lineage == root.lineage);
-                if let Some(tail) = torn.filter(|t| t.work || t.end.torn.is_some()) {
-                    seal_tail(&tail.options, &tail.end)?;
-                }
-            }
-            (None, ..) => {}
+        if let (Some(settings), Some(log), Some(position)) =
+            (&root.settings.log, opened.checkpointer.log(), root.newest.log)
+            && !settings.keep
+        {
+            log.remove_before(position.lsn.segment)?;
         }
         Ok(())
     }

@@ -25,6 +25,7 @@ fn three_segments() -> Arc<dyn Vfs> {
         next: 4,
         previous: lsn(3, 900),
         kept: Vec::new(),
+        doubt: None,
     };
     let log = Log::start(options);
     let put = |payload: &[u8]| {

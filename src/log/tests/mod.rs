@@ -39,6 +39,7 @@ fn options(vfs: &Arc<dyn Vfs>) -> LogOptions {
         next: 1,
         previous: Lsn::default(),
         kept: Vec::new(),
+        doubt: None,
     }
 }
 
@@ -304,20 +305,50 @@ fn a_reservation_is_good_across_switches() {
 }
 
 #[test]
-fn a_sealed_tail_reads_the_same_and_ends_there() {
+fn a_sealed_tail_reads_the_same() {
     let vfs: Arc<dyn Vfs> = Arc::new(mem());
-    let log = start(&vfs);
-    for n in 0..9u8 {
-        log.append(&[n; 200], [Sync, Write, Buffered][usize::from(n % 3)]).unwrap();
-        log.sync(Write).unwrap();
+    let mut log = start(&vfs);
+    let mut expected = Vec::new();
+    for life in 0..4u8 {
+        for n in 0..9u8 {
+            expected.push(vec![n; 200 + usize::from(life)]);
+            log.append(expected.last().unwrap(), [Sync, Write, Buffered][usize::from(n % 3)]).unwrap();
+            log.sync(Write).unwrap();
+        }
+        let o = scan_options(&vfs, BEGIN);
+        let (end, before) = read(&o).unwrap();
+        assert!(end.is_in_doubt());
+        let sealed = seal_tail(&o, &end).unwrap();
+        assert!(!sealed.is_in_doubt() && sealed.records == end.records);
+        let (again, after) = read(&o).unwrap();
+        assert_eq!((again.end, again.next, again.previous), (sealed.end, sealed.next, sealed.previous));
+        assert_eq!(again.segments, sealed.segments);
+        assert!(!again.is_in_doubt(), "the length of its file says that it is durable");
+        let payloads = |records: Records| records.into_iter().map(|(_, p)| p).collect::<Vec<_>>();
+        assert_eq!((payloads(before), payloads(after)), (expected.clone(), expected.clone()));
+        log = resume(&vfs, &again);
     }
-    drop(log);
+}
+
+#[test]
+fn what_is_in_doubt_is_sealed_before_the_log_goes_on() {
+    let vfs: Arc<dyn Vfs> = Arc::new(mem());
+    commit(&start(&vfs), b"one").unwrap();
     let o = scan_options(&vfs, BEGIN);
-    let (end, before) = read(&o).unwrap();
-    seal_tail(&o, &end).unwrap();
-    assert_eq!(bytes_of(&*vfs, 1).len(), end.end.offset as usize);
-    let (again, after) = read(&o).unwrap();
-    assert_eq!((before, end.end), (after, again.end));
-    commit(&resume(&vfs, &again), b"more").unwrap();
-    assert_eq!(payloads(&vfs, BEGIN).len(), 10);
+    let (end, _) = read(&o).unwrap();
+    let log = Log::start(LogOptions {
+        next: end.next,
+        previous: end.previous,
+        kept: end.segments.clone(),
+        doubt: Some((o.clone(), end)),
+        ..options(&vfs)
+    });
+    assert_eq!(log.end().segment, 2);
+    commit(&log, b"two").unwrap();
+    assert_eq!(log.segments().iter().map(|s| s.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(payloads(&vfs, BEGIN), [b"one", b"two"]);
+    assert_eq!(payloads(&vfs, Lsn { segment: 2, offset: 0 }), [b"one", b"two"]);
+    log.close().unwrap();
+    let (end, _) = read(&o).unwrap();
+    assert!(!end.is_in_doubt(), "a log that was closed is durable");
 }
