@@ -139,7 +139,7 @@ fn a_log_increment() -> Manifest {
         pieces: vec![crc32fast::hash(b"kelp")],
     };
     Manifest {
-        kind: CopyKind::Log { previous: Lsn { segment: 2, offset: 600 }, first: 3, next: 5 },
+        kind: CopyKind::Log { previous: Lsn { segment: 2, offset: 600 }, complete: Lsn::default(), first: 3, next: 5 },
         sealed: true,
         lineage: Lineage(0x11),
         backup: 100,

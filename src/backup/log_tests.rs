@@ -99,7 +99,15 @@ fn full(vfs: &MemVfs, numbers: std::ops::Range<u32>) -> Plan {
 fn increment(vfs: &MemVfs, numbers: std::ops::Range<u32>) -> Plan {
     let first = numbers.start;
     let (segments, end) = segments(vfs, numbers);
-    let head = LogHead { lineage: LINEAGE, backup: 10, time_ms: 78, previous: Lsn::default(), first, end };
+    let head = LogHead {
+        lineage: LINEAGE,
+        backup: 10,
+        time_ms: 78,
+        previous: Lsn::default(),
+        complete: Lsn::default(),
+        first,
+        end,
+    };
     Plan::log(Path::new("home"), &head, &segments)
 }
 

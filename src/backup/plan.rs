@@ -77,6 +77,8 @@ pub struct LogHead {
     pub time_ms: u64,
     /// Where the records end that those of the first segment follow; offset 0 when that is not known.
     pub previous: Lsn,
+    /// Where the last of the tables began to be logged that were not from their beginning.
+    pub complete: Lsn,
     /// The number of the first segment, or of the one to come when there is none.
     pub first: u32,
     /// Where the last record ends.
@@ -204,7 +206,7 @@ impl Plan {
     pub fn log(home: &Path, head: &LogHead, segments: &[PlanSegment]) -> Self {
         let next = segments.last().map_or(head.first, |last| last.number + 1);
         let manifest = Manifest {
-            kind: CopyKind::Log { previous: head.previous, first: head.first, next },
+            kind: CopyKind::Log { previous: head.previous, complete: head.complete, first: head.first, next },
             lineage: head.lineage,
             backup: head.backup,
             time_ms: head.time_ms,

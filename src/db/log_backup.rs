@@ -22,6 +22,7 @@ use crate::backup::{
     BackupItem, BackupReport, CopyOptions, LogHead, OnProgress, Plan, PlanSegment, Progress, copy_to, header_of,
     of_one_history,
 };
+use crate::catalog::{TableLog, TableSlot};
 use crate::error::{Error, Result};
 use crate::log::{Hold, Log, SegmentInfo};
 use crate::types::{LogPosition, Lsn};
@@ -109,6 +110,7 @@ pub(super) fn log_increment(core: &Core, held: &mut HeldLog, closed: Lsn) -> Res
         backup: core.entropy.next_u64(),
         time_ms: core.clock.now_ms(),
         previous,
+        complete: complete(core, closed),
         first,
         end: closed,
     };
@@ -116,6 +118,18 @@ pub(super) fn log_increment(core: &Core, held: &mut HeldLog, closed: Lsn) -> Res
     held.first = u32::MAX;
     (held.listed, held.end) = (segments, closed);
     Ok(plan)
+}
+
+/// Where the last of the tables began to be logged; of one that is just beginning, not before `closed`.
+fn complete(core: &Core, closed: Lsn) -> Lsn {
+    let began = |slot: Arc<TableSlot>| {
+        slot.with_entry(|entry| match entry.log {
+            TableLog::On => entry.logged_from,
+            TableLog::Starting => closed,
+            TableLog::Off => Lsn::default(),
+        })
+    };
+    core.catalog.tables().into_iter().map(began).fold(Lsn::default(), Lsn::max)
 }
 
 impl Backup<'_> {
@@ -142,6 +156,8 @@ impl Backup<'_> {
             backup: manifest.backup,
             time_ms: core.clock.now_ms(),
             previous: Lsn::default(),
+            // No table is taken into the log while a backup is open.
+            complete: Lsn::default(),
             first,
             end,
         };

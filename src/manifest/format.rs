@@ -42,9 +42,10 @@ fn encode_body(m: &Manifest) -> Vec<u8> {
             out.put_u64(base.lineage.0);
             out.put_u64(base.sequence.to_raw());
         }
-        CopyKind::Log { previous, first, next } => {
+        CopyKind::Log { previous, complete, first, next } => {
             out.put_u8(3);
             put_lsn(previous, &mut out);
+            put_lsn(complete, &mut out);
             out.put_u32(first);
             out.put_u32(next);
         }
@@ -170,7 +171,7 @@ fn decode_body(r: &mut Reader<'_>) -> Result<Manifest> {
         0 => CopyKind::Full,
         1 => CopyKind::Targeted,
         2 => CopyKind::Increment(Origin { lineage: Lineage(r.u64()?), sequence: CheckpointSeq::from_raw(r.u64()?) }),
-        3 => CopyKind::Log { previous: take_lsn(r)?, first: r.u32()?, next: r.u32()? },
+        3 => CopyKind::Log { previous: take_lsn(r)?, complete: take_lsn(r)?, first: r.u32()?, next: r.u32()? },
         other => return Err(Error::corrupt(format!("{other} is no kind of copy"))),
     };
     let rolled = match r.u8()? {

@@ -65,6 +65,9 @@ pub enum CopyKind {
     Log {
         /// Where the records end that those of the first segment follow; offset 0 when that is not known.
         previous: Lsn,
+        /// Where the last of the tables began to be logged that were not from their beginning: a copy of a checkpoint before
+        /// that lacks what such a table held then.
+        complete: Lsn,
         /// The first segment.
         first: u32,
         /// The segment after the last; equal to `first` when there was nothing to carry.

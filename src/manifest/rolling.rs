@@ -68,7 +68,7 @@ impl Manifest {
     /// `WrongBase` when the increment does not continue the copy's log; `InvalidArgument` when the copy was rolled forward by
     /// blocks.
     pub fn extended(&self, by: &Self) -> Result<Self> {
-        let CopyKind::Log { previous, first, next } = by.kind else {
+        let CopyKind::Log { previous, complete, first, next } = by.kind else {
             return Err(wrong(format!("what shall continue the log is none: {}", by.kind)));
         };
         if self.kind != CopyKind::Full {
@@ -84,6 +84,10 @@ impl Manifest {
         if first > log.next && self.log_end.is_none_or(|end| end != previous) {
             let what = format!("the copy ends before segment {}, the increment begins with {first}", log.next);
             return Err(wrong(what));
+        }
+        if complete > log.position.lsn {
+            let what = format!("a table was taken into the log at {complete}, and the copy is of {}", log.position.lsn);
+            return Err(wrong(what).remedy("take a full backup: the log does not hold what the table held before"));
         }
         for (number, file) in by.segments().filter(|(number, _)| *number < log.next) {
             self.agrees(number, file, self.sealed && by.sealed)?;

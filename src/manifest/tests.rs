@@ -72,7 +72,7 @@ fn logged(sealed: bool) -> Manifest {
 
 fn log_increment(first: u32, next: u32, sealed: bool) -> Manifest {
     Manifest {
-        kind: CopyKind::Log { previous: Lsn::default(), first, next },
+        kind: CopyKind::Log { previous: Lsn::default(), complete: Lsn::default(), first, next },
         sealed,
         lineage: example(true).lineage,
         backup: 43,
@@ -256,7 +256,7 @@ fn segments_stand_in_order_and_an_increment_from_the_log_is_nothing_else() {
     assert!(refused(&m).contains("StrandlineLog.0000000006"));
     m.files[4] = ManifestFile { size: 1 << 33, pieces: vec![0; 1 << 13], ..segment(5, true) };
     assert!(refused(&m).contains("cannot be a segment"));
-    let kind = |first, next| CopyKind::Log { previous: Lsn::default(), first, next };
+    let kind = |first, next| CopyKind::Log { previous: Lsn::default(), complete: Lsn::default(), first, next };
     for (first, next) in [(3, 5), (2, 7), (4, 7), (3, 8), (7, 3)] {
         refused(&Manifest { kind: kind(first, next), ..log_increment(3, 7, true) });
     }
@@ -305,13 +305,24 @@ fn a_log_that_does_not_join_is_refused_by_name() {
     let (kind, text) = refused(&base, &log_increment(7, 9, true));
     assert_eq!(kind, ErrorKind::WrongBase);
     assert!(text.contains("ends before segment 6") && text.contains("begins with 7"), "{text}");
+    let late = |offset| {
+        let complete = Lsn { segment: 4, offset };
+        Manifest {
+            kind: CopyKind::Log { previous: Lsn::default(), complete, first: 4, next: 9 },
+            ..log_increment(4, 9, true)
+        }
+    };
+    base.extended(&late(512)).unwrap();
+    assert!(refused(&base, &late(513)).1.contains("taken into the log at 4:513"));
     // A number was passed over, and the segment after it says so.
     let mut over = log_increment(7, 9, true);
-    over.kind = CopyKind::Log { previous: Lsn { segment: 5, offset: 8000 }, first: 7, next: 9 };
+    over.kind =
+        CopyKind::Log { previous: Lsn { segment: 5, offset: 8000 }, complete: Lsn::default(), first: 7, next: 9 };
     let longer = base.extended(&over).unwrap();
     assert_eq!(longer.segments().map(|(n, _)| n).collect::<Vec<_>>(), [4, 5, 7, 8]);
     assert_eq!(Manifest::decode(&longer.encode()).unwrap(), longer);
-    over.kind = CopyKind::Log { previous: Lsn { segment: 5, offset: 7999 }, first: 7, next: 9 };
+    over.kind =
+        CopyKind::Log { previous: Lsn { segment: 5, offset: 7999 }, complete: Lsn::default(), first: 7, next: 9 };
     assert_eq!(refused(&base, &over).0, ErrorKind::WrongBase);
     let foreign = Manifest { lineage: Lineage(1), ..log_increment(4, 9, true) };
     assert!(refused(&base, &foreign).1.contains("lineage 0000000000000001"));

@@ -317,7 +317,10 @@ fn open_with_manifest(request: &Request, manifest: Manifest) -> std::result::Res
         if request.refuse_recovery {
             return Err(needs_recovery(request, "a restore was interrupted").into());
         }
-        let manifest = narrow(request, Manifest::load_copy(&*request.vfs, &request.home)?)?;
+        // Until the replay is durable nothing has been removed, and the increments are as they were.
+        let copied = manifest.root_record().is_ok_and(|at_copy| at_copy.newest.log == root.newest.log);
+        let manifest = if copied { manifest.with_increments(&*request.vfs, &request.home)? } else { manifest };
+        let manifest = narrow(request, manifest)?;
         let kind = RecoveryKind::Restored { backup: manifest.backup };
         let source = copied_log(request, &root, &manifest)?;
         let opened = bring_up(request, Start { slots, root, kind, source, changed: false })?;
@@ -439,20 +442,25 @@ fn narrow(request: &Request, manifest: Manifest) -> Result<Manifest> {
     if request.restore_only.is_empty() { Ok(manifest) } else { manifest.narrowed(&request.restore_only) }
 }
 
-/// Removes what only the copy needed. The manifests of increments go before that of the copy, which alone says that this is
-/// an unfinished restore and not an increment laid over a database.
+/// Removes what only the copy needed: segments, then the manifests of increments that list them, then that of the copy, which
+/// alone says that this is an unfinished restore and not an increment laid over a database. Each is gone for good before the
+/// next goes, so whatever a crash leaves is found again; that increments do not join any more is no matter then.
 fn retire_copied(request: &Request, manifest: &Manifest) -> Result<()> {
-    let increments = log_manifests(&*request.vfs, &request.home)?;
-    let segments = manifest.segments().map(|(_, file)| &file.name);
-    for name in segments.chain(&increments) {
-        let path = request.home.join(name);
-        match request.vfs.remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(e, "remove", &path)),
-            _ => {}
-        }
+    let vfs = &*request.vfs;
+    let increments = log_manifests(vfs, &request.home)?;
+    let listed = |m: &Manifest| m.segments().map(|(_, file)| file.name.clone()).collect::<Vec<_>>();
+    let mut segments = listed(manifest);
+    for name in &increments {
+        segments.extend(Manifest::load_file(vfs, &request.home.join(name)).iter().flat_map(listed));
     }
-    if !increments.is_empty() {
-        request.vfs.sync_dir(&request.home).map_err(|e| Error::io(e, "sync the directory", &request.home))?;
+    for names in [segments, increments].iter().filter(|names| !names.is_empty()) {
+        for path in names.iter().map(|name| request.home.join(name)) {
+            match vfs.remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(e, "remove", &path)),
+                _ => {}
+            }
+        }
+        vfs.sync_dir(&request.home).map_err(|e| Error::io(e, "sync the directory", &request.home))?;
     }
     retire_manifest(request)
 }

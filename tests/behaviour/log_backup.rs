@@ -593,6 +593,33 @@ fn a_chain_goes_on_while_the_log_does() {
     assert_eq!(restored(&after, "new"), contents(&db));
 }
 
+/// Covers: LI-5 in spirit: what the log does not hold is never left out in silence.
+#[test]
+fn a_table_taken_into_the_log_needs_a_new_full_backup() {
+    let stage = Stage::new();
+    let db = create(&stage);
+    fill(&db, "t", 10, "a");
+    db.create_table("late", TableOptions::new().log(false)).unwrap();
+    fill(&db, "late", 10, "a");
+    checkpoint(&db);
+    full(&db, "copy");
+    fill(&db, "late", 20, "b");
+    fill(&db, "t", 20, "b");
+    increment(&db, "before");
+    db.set_table_log("late", true).unwrap();
+    fill(&db, "late", 30, "c");
+    increment(&db, "after");
+    apply(&stage, "before", "copy").unwrap();
+    let refused = text(apply(&stage, "after", "copy"));
+    assert!(refused.contains("taken into the log") && refused.contains("full backup"), "{refused}");
+    assert_eq!(kind(apply(&stage, "after", "copy")), ErrorKind::WrongBase);
+    full(&db, "new");
+    fill(&db, "late", 40, "d");
+    increment(&db, "later");
+    apply(&stage, "later", "new").unwrap();
+    assert_eq!(restored(&stage, "new"), contents(&db));
+}
+
 /// Covers: LI-6.
 #[test]
 fn a_gap_is_refused_by_name() {
@@ -865,10 +892,13 @@ fn a_restore_that_dies_at_any_call_is_finished_by_the_next_open() {
     named(&db, "n");
     put(&db, "made", "k", "v");
     full(&db, "copy");
-    fill(&db, "t", 30, "b");
-    put(&db, "late", "k", "v");
-    increment(&db, "inc");
-    lay(&stage, "inc", "copy");
+    for (round, inc) in ["one", "two", "three"].into_iter().enumerate() {
+        fill(&db, "t", 30 + round, inc);
+        put(&db, "late", inc, "v");
+        checkpoint(&db);
+        increment(&db, inc);
+        lay(&stage, inc, "copy");
+    }
     let expected = contents(&db);
     drop(db);
     let changes = [
