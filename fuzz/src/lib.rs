@@ -13,6 +13,7 @@ mod catalog;
 mod decode;
 mod home;
 mod hostile;
+mod log;
 mod mutate;
 mod seeds;
 mod stage;
@@ -22,6 +23,7 @@ pub use catalog::catalog;
 pub use decode::{block, manifest, page, stream};
 pub use home::home;
 pub use hostile::hostile;
+pub use log::log;
 pub use mutate::Mutations;
 pub use seeds::{Seed, seeds};
 pub use tape::tape;
@@ -35,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("catalog", catalog),
     ("home", home),
     ("hostile", hostile),
+    ("log", log),
     ("manifest", manifest),
     ("page", page),
     ("stream", stream),

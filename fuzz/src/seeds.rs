@@ -15,6 +15,7 @@ use strandline::catalog::{
 use strandline::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable};
 use strandline::options::Settings;
 use strandline::page::{CellValue, LeafBuilder, encode_inner, encode_piece};
+use strandline::record::CommitEncoder;
 use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, LogPosition, Lsn, TableId};
 use strandline_vfs::mem::MemVfs;
 use strandline_vfs::{OpenOptions, Vfs};
@@ -34,6 +35,8 @@ pub fn seeds() -> Vec<Seed> {
     for (target, name, len) in [("home", "some", 40), ("hostile", "some", 600), ("tape", "some", 800)] {
         out.push((target, name, numbers.noise(len)));
     }
+    out.push(("log", "two-segments", crate::log::a_log()));
+    out.push(("log", "commit", a_commit()));
     out.push(("manifest", "full", a_manifest().encode()));
     out.push(("manifest", "log", a_log_increment().encode()));
     out.push(("stream", "one-file", a_stream()));
@@ -104,6 +107,14 @@ fn page(out: &mut Vec<Seed>) {
     let children = [(&b""[..], addr(3)), (b"tide/f", addr(5)), (b"tide/s", addr(4))];
     out.push(("page", "inner", encode_inner(1, &children)));
     out.push(("page", "piece", encode_piece(b"part of a large value")));
+}
+
+fn a_commit() -> Vec<u8> {
+    let mut commit = CommitEncoder::new(300);
+    commit.put(TableId(1), b"tide", b"low");
+    commit.remove(TableId(1), b"ebb");
+    commit.put(TableId(200), b"", b"");
+    commit.finish()
 }
 
 fn a_manifest() -> Manifest {
