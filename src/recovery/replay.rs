@@ -159,11 +159,12 @@ fn at(options: &ScanOptions, lsn: Lsn, e: Error) -> Error {
     e.at(&options.dir.join(segment_name(lsn.segment)), Some(lsn.offset.into()))
 }
 
-/// Bytes of records that are applied as one commit.
-const BATCH_BYTES: usize = 256 << 10;
+/// Bytes of records that are applied as one commit: a sixteenth of the cache, within limits. The larger a batch is, the
+/// more of its writes meet in a leaf, and a leaf is found and lengthened once for all of them.
+const BATCH_BYTES: (usize, usize) = (256 << 10, 8 << 20);
 
-/// The rows of one batch: the last write to each key holds.
-type Rows<'p> = BTreeMap<TableId, BTreeMap<&'p [u8], Option<&'p [u8]>>>;
+/// A write of one batch.
+type Write<'p> = (TableId, &'p [u8], Option<&'p [u8]>);
 
 /// Replays one log over one catalog.
 struct Replay<'a> {
@@ -174,8 +175,10 @@ struct Replay<'a> {
     newest: CheckpointSeq,
     tables: BTreeMap<TableId, Arc<TableSlot>>,
     done: Replayed,
-    batch: Vec<(Lsn, Vec<u8>)>,
-    bytes: usize,
+    /// The records gathered: where each stands in the log, and where it ends in `batch`.
+    records: Vec<(Lsn, usize)>,
+    batch: Vec<u8>,
+    batch_bytes: usize,
 }
 
 /// Replays the log over the catalog, in memory: the next checkpoint makes it durable.
@@ -193,8 +196,9 @@ pub(super) fn replay(catalog: &Catalog, tail: &Tail, source: &Source) -> Result<
         catalog.replay(Change::Drop(others));
     }
     let tables = catalog.tables().into_iter().map(|slot| (slot.id(), slot)).collect();
-    let (options, batch) = (&tail.options, Vec::new());
-    let mut replay = Replay { catalog, options, only, newest, tables, done, batch, bytes: 0 };
+    let batch_bytes = (catalog.context().cache.target() / 16).clamp(BATCH_BYTES.0, BATCH_BYTES.1);
+    let (options, records, batch) = (&tail.options, Vec::new(), Vec::new());
+    let mut replay = Replay { catalog, options, only, newest, tables, done, records, batch, batch_bytes };
     let mut scanner = Scanner::new(&tail.options, &tail.end);
     while let Some((lsn, payload)) = scanner.next_record()? {
         replay.take(lsn, payload)?;
@@ -208,9 +212,9 @@ impl Replay<'_> {
         match decode(self.options, lsn, payload)? {
             Record::Commit(_) => {
                 self.done.records += 1;
-                self.bytes += payload.len();
-                self.batch.push((lsn, payload.to_vec()));
-                if self.bytes >= BATCH_BYTES { self.apply() } else { Ok(()) }
+                self.batch.extend_from_slice(payload);
+                self.records.push((lsn, self.batch.len()));
+                if self.batch.len() >= self.batch_bytes { self.apply() } else { Ok(()) }
             }
             Record::Schema { seq, change } if seq > self.newest => {
                 self.apply()?;
@@ -223,38 +227,47 @@ impl Replay<'_> {
 
     /// Applies what was gathered as one commit.
     fn apply(&mut self) -> Result<()> {
-        let batch = std::mem::take(&mut self.batch);
-        self.bytes = 0;
-        let mut rows = Rows::new();
-        for (lsn, payload) in &batch {
-            let Record::Commit(commit) = decode(self.options, *lsn, payload)? else { continue };
+        let (mut records, mut batch) = (std::mem::take(&mut self.records), std::mem::take(&mut self.batch));
+        let mut writes: Vec<Write<'_>> = Vec::new();
+        let mut from = 0;
+        for &(lsn, end) in &records {
+            let payload = &batch[from..end];
+            from = end;
+            let Record::Commit(commit) = decode(self.options, lsn, payload)? else { continue };
             for op in commit.ops() {
-                let (table, op) = op.map_err(|e| at(self.options, *lsn, e))?;
-                self.done.writes += 1;
-                let (key, value) = match op {
-                    Op::Put { key, value } => (key, Some(value)),
-                    Op::Remove { key } => (key, None),
-                };
-                rows.entry(table).or_default().insert(key, value);
+                let (table, op) = op.map_err(|e| at(self.options, lsn, e))?;
+                writes.push(match op {
+                    Op::Put { key, value } => (table, key, Some(value)),
+                    Op::Remove { key } => (table, key, None),
+                });
             }
         }
-        self.commit(&rows)
+        self.done.writes += writes.len() as u64;
+        // Newest first, and stable: of several writes to a key the last holds.
+        writes.reverse();
+        writes.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+        writes.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1));
+        self.commit(&writes)?;
+        records.clear();
+        batch.clear();
+        (self.records, self.batch) = (records, batch);
+        Ok(())
     }
 
-    fn commit(&mut self, rows: &Rows<'_>) -> Result<()> {
+    fn commit(&mut self, writes: &[Write<'_>]) -> Result<()> {
         let ctx = self.catalog.context();
         let gate = ctx.epoch.enter();
-        let mut slots = Vec::with_capacity(rows.len());
-        for (id, rows) in rows {
-            match self.tables.get(id).filter(|slot| slot.with_entry(|e| e.log) != TableLog::Starting) {
-                Some(slot) => slots.push((slot, rows)),
-                None => self.done.skipped += rows.len() as u64,
+        let mut slots = Vec::new();
+        for writes in writes.chunk_by(|a, b| a.0 == b.0) {
+            match self.tables.get(&writes[0].0).filter(|slot| slot.with_entry(|e| e.log) != TableLog::Starting) {
+                Some(slot) => slots.push((slot, writes)),
+                None => self.done.skipped += writes.len() as u64,
             }
         }
         let mut prepared = Vec::with_capacity(slots.len());
-        for (slot, rows) in &slots {
+        for (slot, writes) in &slots {
             let tree = &self.catalog.open(slot)?.tree;
-            prepared.push((tree, tree.prepare(&gate, rows.iter().map(|(key, value)| (*key, *value)))?));
+            prepared.push((tree, tree.prepare(&gate, writes.iter().map(|&(_, key, value)| (key, value)))?));
         }
         let seq = CommitSeq(ctx.registry.visible().0 + 1);
         for (tree, writes) in &mut prepared {
