@@ -31,9 +31,9 @@ pub enum Level {
 impl Level {
     pub const ALL: [Self; 4] = [Self::Sync, Self::Write, Self::Buffered, Self::Mixed];
 
-    /// The contract of the database that is written at this level.
+    /// The contract of the database that is written at this level: both get their turn.
     pub fn contract(self) -> Contract {
-        Contract::Latest
+        if matches!(self, Self::Sync | Self::Buffered) { Contract::Pinned } else { Contract::Latest }
     }
 
     fn durability(self) -> Durability {

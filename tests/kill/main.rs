@@ -4,7 +4,7 @@
 //! that commits from several threads at once, takes checkpoints, opens backups, makes, renames and drops tables, on the
 //! operating system's files, and kills it (SIGKILL) at a random moment. What the process was promised it has told its parent
 //! over a pipe (`wire`), which outlives it. The parent opens what is left and looks whether all of it was kept
-//! (`promises`): with every kind of durability, with a table outside the log, during a
+//! (`promises`): with every kind of durability, with a table outside the log, with either contract for a crash during a
 //! backup. Sometimes it kills the recovery, too, and sometimes it opens the database for reading only first. Then the next
 //! process goes on in the same database.
 //!
