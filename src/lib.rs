@@ -1,5 +1,42 @@
 //! Strandline: an embedded transactional key-value store whose heart is the online backup.
 //!
+//! # Durability
+//!
+//! A database is durable by checkpoints or by commits. Without a log, the default, a crash leaves the last completed
+//! [checkpoint](Database::checkpoint), whole and nothing else. With [`Options::log`] each commit is written ahead, and
+//! [`Durability`] says what it waits for:
+//!
+//! - [`Durability::Sync`], the default: it is on the device, and survives a loss of power;
+//! - [`Durability::Write`]: the system has it, and it survives the death of the process;
+//! - [`Durability::Buffered`]: it is written soon, and survives neither until then.
+//!
+//! Set it for a database ([`Options::durability`]), a transaction ([`Database::begin_with`]) or a commit
+//! ([`Transaction::commit_with`]); [`Database::sync_log`] makes up for what was committed with less. Commits come back in
+//! their order and without a gap, so what is lost is lost from the end. Nobody sees a commit before it is as durable as it asked to
+//! be. A table made with [`TableOptions::log`]`(false)` keeps the durability of checkpoints, for its part of a transaction, too.
+//!
+//! ```
+//! # fn main() -> strandline::Result<()> {
+//! # let dir = std::env::temp_dir().join(format!("strandline-doc-durable-{}", std::process::id()));
+//! use strandline::{Durability, Options, TableOptions};
+//!
+//! let db = Options::new().create(true).log(true).open(&dir)?; // remembered
+//! let table = db.create_table("t", TableOptions::new())?;
+//! let mut txn = db.begin()?;
+//! txn.put(&table, "k", "v")?;
+//! txn.commit_with(Durability::Write)?; // survives the process
+//! db.sync_log(Durability::Sync)?; // survives the machine
+//! # drop(db);
+//! # std::fs::remove_dir_all(dir).unwrap();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A backup of a database with a log holds its checkpoint and the log from there on, hence all that was committed before the
+//! backup was opened; [`BackupOptions::log_only`] carries what came since. Recovery, at the next open of a home or a copy, replays
+//! the log over the checkpoint. It ends where the log was torn by a crash, and refuses damage to what was durable, unless
+//! [`Options::salvage`] says that what stands before it is to be kept.
+//!
 //! # Layers
 //!
 //! Every room (module) of the engine may use the rooms of lower layers only; siblings are blind to each other. The test

@@ -5,6 +5,7 @@
 //!
 //! - **R1** Every path in the table "Reading the source" exists, and every room of `src` is in it.
 //! - **R2** Every example, manifest and package that a `cargo` command names exists.
+//! - **R3** A session that it shows prints what it shows, line by line.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,4 +78,42 @@ fn its_commands_name_things_that_exist() {
 
 fn example(name: &str) -> PathBuf {
     root().join(Path::new("examples").join(name)).with_extension("rs")
+}
+
+/// The commands of all `console` blocks in order, each with the output that is shown after it.
+#[cfg(feature = "cli")]
+fn sessions(text: &str) -> Vec<(String, String)> {
+    let mut steps: Vec<(String, String)> = Vec::new();
+    for block in text.split("\n```console\n").skip(1) {
+        let block = block.split_once("\n```").expect("a block ends").0;
+        for line in block.lines() {
+            match (line.strip_prefix("$ "), steps.last_mut()) {
+                (Some(command), _) => steps.push((command.to_string(), String::new())),
+                (None, Some((_, output))) => *output += &format!("{line}\n"),
+                (None, None) => panic!("output without a command: {line}"),
+            }
+        }
+    }
+    steps
+}
+
+/// Covers: R3.
+#[cfg(feature = "cli")]
+#[test]
+fn its_sessions_print_what_it_shows() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let programs = Path::new(env!("CARGO_BIN_EXE_strandline")).parent().expect("it is in a directory");
+    let path = std::env::var("PATH").expect("there is a path");
+    let steps = sessions(&readme());
+    assert!(steps.len() > 20, "the sessions were not understood: {steps:?}");
+    for (command, shown) in steps {
+        let run = std::process::Command::new("sh")
+            .args(["-c", &format!("{command} 2>&1")])
+            .current_dir(dir.path())
+            .env("PATH", format!("{}:{path}", programs.display()))
+            .env("LC_ALL", "C")
+            .output()
+            .expect("there is a shell");
+        assert_eq!(String::from_utf8_lossy(&run.stdout), shown, "{command}");
+    }
 }

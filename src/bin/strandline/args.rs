@@ -33,6 +33,8 @@ Examples:
   strandline -h /srv/new load -f people.dump
   strandline -h /srv/db backup /backups/monday
   strandline restore /backups/monday /srv/restored
+  strandline -h /srv/logged init --log --keep-log
+  strandline -h /srv/logged backup --log --remove-log /backups/tuesday
 
 Objects are written table:NAME, or NAME alone. Commands that only read change nothing in
 the directory. Exit codes: 0 done, 1 a problem, 2 wrong usage.
