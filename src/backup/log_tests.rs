@@ -165,7 +165,10 @@ fn segments_travel_from_where_they_are_and_come_before_the_manifest() {
 
     let plan = increment(&vfs, 5..7);
     let names: Vec<_> = plan.items(Path::new("home")).iter().map(|i| i.name().to_owned()).collect();
-    assert_eq!(names, ["StrandlineLog.0000000005", "StrandlineLog.0000000006", "Strandline.manifest.log.0000000006"]);
+    assert_eq!(
+        names,
+        ["StrandlineLog.0000000005", "StrandlineLog.0000000006", "Strandline.manifest.log.0000000005-0000000006"]
+    );
 }
 
 #[test]
@@ -247,7 +250,7 @@ fn what_does_not_fit_is_refused_before_the_copy_changes() {
         (|v| flip(v, "inc/StrandlineLog.0000000007", 5_000), ErrorKind::Corrupt, "checksum"),
         (|v| vfs_remove(v, "copy/StrandlineLog.0000000005"), ErrorKind::Corrupt, "StrandlineLog.0000000005 is missing"),
         (|v| write(v, Path::new("copy/Strandline.root"), 9, 7), ErrorKind::WrongBase, "opened as a database"),
-        (|v| cut(v, "inc/Strandline.manifest.log.0000000007"), ErrorKind::Corrupt, "incomplete"),
+        (|v| cut(v, "inc/Strandline.manifest.log.0000000003-0000000007"), ErrorKind::Corrupt, "incomplete"),
         (|v| vfs_remove(v, "copy/Strandline.manifest"), ErrorKind::NotFound, "no manifest"),
         (
             |v| v.rename(Path::new("copy/Strandline.manifest"), Path::new("copy/Strandline.manifest.base")).unwrap(),
@@ -256,7 +259,7 @@ fn what_does_not_fit_is_refused_before_the_copy_changes() {
         ),
         (
             |v| {
-                vfs_remove(v, "inc/Strandline.manifest.log.0000000007");
+                vfs_remove(v, "inc/Strandline.manifest.log.0000000003-0000000007");
                 let far = increment(v, 7..8).manifest().clone();
                 far.store(v, Path::new("inc")).unwrap();
             },

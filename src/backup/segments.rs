@@ -59,8 +59,12 @@ pub fn check_joins(vfs: &dyn Vfs, dir: &Path, base: &Manifest, longer: &Manifest
             let what = format!("the segment is of lineage {}, the copy of {}", header.lineage, log.position.lineage);
             return Err(wrong(what));
         }
-        // Where the segment before ends is known exactly only of the last one of a copy.
-        let joins = |end: Lsn| header.previous == end || (end.offset == 0 && header.previous.segment == end.segment);
+        // Where the segment before ends is known exactly only of the last one of a copy. A recovery that cannot be sure of
+        // its last records writes them once more, into the next segment: that one then continues what was sure.
+        let joins = |end: Lsn| {
+            let repeats = (log.position.lsn..=end).contains(&header.previous) || end.offset == 0;
+            header.previous.segment == end.segment && (header.previous == end || repeats)
+        };
         if let Some(end) = before.filter(|end| !joins(*end)) {
             return Err(wrong(format!(
                 "the segment continues a log that ended at {}, not this one, at {end}",

@@ -285,7 +285,7 @@ impl Manifest {
     #[must_use]
     pub fn file_name(&self) -> String {
         match self.kind {
-            CopyKind::Log { next, .. } => log_manifest_name(next),
+            CopyKind::Log { first, next, .. } => log_manifest_name(first, next),
             CopyKind::Full | CopyKind::Targeted | CopyKind::Increment(_) => MANIFEST_FILE.to_owned(),
         }
     }

@@ -13,7 +13,7 @@ use crate::types::TableId;
 pub const MANIFEST_FILE: &str = "Strandline.manifest";
 /// Where the manifest of a copy waits while an increment is being applied.
 pub const BASE_FILE: &str = "Strandline.manifest.base";
-/// What the name of the manifest of an increment from the log begins with; the number of its last segment follows.
+/// What the name of the manifest of an increment from the log begins with; the numbers of its first and last segments follow.
 const LOG_MANIFEST_PREFIX: &str = "Strandline.manifest.log.";
 /// Digits of the number of a segment in a name.
 const SEGMENT_DIGITS: usize = 10;
@@ -54,18 +54,19 @@ impl FileRole {
     }
 }
 
-/// The name of the manifest of an increment from the log that ends before segment `next`. Increments that end in different
-/// places have different names, so that several may be laid beside one copy.
+/// The name of the manifest of an increment from the log, from segment `first` up to but not including `next`. Increments of
+/// different segments have different names, so that all may be laid beside one copy; their order is that of the log.
 #[must_use]
-pub fn log_manifest_name(next: u32) -> String {
-    format!("{LOG_MANIFEST_PREFIX}{:0SEGMENT_DIGITS$}", next.saturating_sub(1))
+pub fn log_manifest_name(first: u32, next: u32) -> String {
+    format!("{LOG_MANIFEST_PREFIX}{first:0SEGMENT_DIGITS$}-{:0SEGMENT_DIGITS$}", next.saturating_sub(1))
 }
 
 /// True for a name that [`log_manifest_name`] gives.
 #[must_use]
 pub fn is_log_manifest(name: &str) -> bool {
-    name.strip_prefix(LOG_MANIFEST_PREFIX)
-        .is_some_and(|n| n.len() == SEGMENT_DIGITS && n.bytes().all(|b| b.is_ascii_digit()))
+    let numbers = name.strip_prefix(LOG_MANIFEST_PREFIX).and_then(|numbers| numbers.split_once('-'));
+    let number = |n: &str| n.len() == SEGMENT_DIGITS && n.bytes().all(|b| b.is_ascii_digit());
+    numbers.is_some_and(|(first, last)| number(first) && number(last))
 }
 
 /// Longest file name, in bytes.
@@ -119,10 +120,10 @@ mod tests {
         {
             assert!(check_file_name(bad).is_err(), "{bad}");
         }
-        let log = log_manifest_name(13);
-        assert_eq!(log, "Strandline.manifest.log.0000000012");
+        let log = log_manifest_name(7, 13);
+        assert_eq!(log, "Strandline.manifest.log.0000000007-0000000012");
         assert!(check_file_name(&log).is_err() && belongs(&log) && is_log_manifest(&log));
-        assert!(!belongs("StrandlineLog.1") && !is_log_manifest("Strandline.manifest.log."));
+        assert!(!belongs("StrandlineLog.1") && !is_log_manifest("Strandline.manifest.log.0000000007"));
         assert_eq!(FileRole::Segment(12).file_name(), "StrandlineLog.0000000012");
         assert!(!belongs("notes.txt") && !belongs("table-1.sl") && !belongs("table-0000000x.sl"));
     }

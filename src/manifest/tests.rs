@@ -365,10 +365,10 @@ fn increments_laid_beside_a_copy_are_read_with_it() {
     assert_eq!(both.segments().map(|(n, _)| n).collect::<Vec<_>>(), (4..11).collect::<Vec<_>>());
     assert_eq!(Manifest::load(&vfs, dir).unwrap(), logged(true), "each has its own file");
 
-    vfs.remove_file(&dir.join(log_manifest_name(8))).unwrap();
+    vfs.remove_file(&dir.join(log_manifest_name(5, 8))).unwrap();
     let e = Manifest::load_copy(&vfs, dir).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::WrongBase);
-    assert_eq!(e.location().unwrap().file, dir.join("Strandline.manifest.log.0000000010"));
+    assert_eq!(e.location().unwrap().file, dir.join("Strandline.manifest.log.0000000008-0000000010"));
     vfs.remove_file(&Manifest::path(dir)).unwrap();
     assert_eq!(Manifest::load_any(&vfs, dir).unwrap(), log_increment(8, 11, true));
     log_increment(5, 8, true).store(&vfs, dir).unwrap();

@@ -6,10 +6,13 @@
 //! root record                            its newest checkpoint
 //! root record with a pin                 a backup was open when the database died: its pinned checkpoint, and the
 //!                                        history forks there (contract Pinned)
-//! manifest, no root record               a copy: what the manifest says; the history forks
+//! manifest, no root record               a copy: what the manifest says, and the increments from the log beside it; the
+//!                                        history forks
 //! both                                   a restore that was interrupted, or a source that died with this backup open:
 //!                                        finish it; any other pair: WrongBase
-//! Strandline files, neither of the two   Corrupt, with the list of what was found
+//! root record, increment from the log    an increment that was laid over a copy that had been opened: WrongBase
+//! increment, no manifest of a copy       WrongBase: it is no copy
+//! Strandline files, none of these        Corrupt, with the list of what was found
 //! ```
 //!
 //! No data file is scanned: the cost does not depend on how large the tables are, only on what the log holds beyond the
@@ -29,6 +32,11 @@
 //!
 //! A segment is appended to only by the process that made it. So a torn end is never written over, and nothing written
 //! later can come to stand behind it; the next segment says in its header where the data of this one ends.
+//!
+//! The log of a copy lies beside its tables, wherever that of its source was, and ends where the manifest says: segments
+//! above that are strangers, and a log that ends sooner is damage, however whole it looks. It goes with the manifest; the log
+//! that is begun belongs to the new history, under numbers that are above all that were there. When only chosen tables are
+//! restored, the log brings back those and makes no others.
 //!
 //! A read-only open that has anything to replay does the same over an overlay of the file system: what recovery writes
 //! stays in memory.

@@ -191,7 +191,7 @@ fn apply(vfs: &dyn Vfs, step: &Step) -> Result<(), ErrorKind> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
     /// An overlay over a base is what a copy of the base would have become; the base is what it was.
     #[test]
