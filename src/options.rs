@@ -1,5 +1,7 @@
 //! What is decided once for a database and remembered in it, and what holds for one open.
 
+use std::path::{Component, Path};
+
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, Result};
 
@@ -45,6 +47,10 @@ pub struct Settings {
     pub log: Option<LogSettings>,
 }
 
+fn leads_out(dir: &Path) -> bool {
+    !dir.is_absolute() && dir.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
 /// The longest path of a log directory, in bytes.
 pub const LOG_DIR_MAX: usize = 1024;
 
@@ -71,6 +77,11 @@ impl Settings {
             Some(dir) if dir.is_empty() || dir.len() > LOG_DIR_MAX => {
                 Err(Error::invalid(format!("a log directory's path of {} bytes", dir.len()))
                     .remedy(format!("choose one of 1 to {LOG_DIR_MAX} bytes")))
+            }
+            // A copy keeps a relative path. One that leads out of the home would lead it to the log of the source.
+            Some(dir) if leads_out(Path::new(dir)) => {
+                Err(Error::invalid(format!("the log directory `{dir}` is relative and leads out of the home"))
+                    .remedy("name a directory outside of the home by its absolute path"))
             }
             _ => Ok(()),
         }

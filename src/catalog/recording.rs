@@ -62,13 +62,15 @@ impl Catalog {
     /// Makes the checkpoint the truth. When this returns, both slots of the root record hold it, and what only dropped
     /// checkpoints reached of the catalog's file is available; the caller settles the table files.
     ///
+    /// `tell` is called when the checkpoint is durable and before anybody can see what it changes.
+    ///
     /// # Errors
-    /// `Io` and others. Unless the database is poisoned thereby, the old checkpoint is still the truth and the call may be
+    /// What `tell` returns, and then the checkpoint is the truth all the same. `Io` and others. Unless the database is poisoned thereby, the old checkpoint is still the truth and the call may be
     /// repeated with a higher number.
     ///
     /// # Panics
     /// When the number was used before.
-    pub fn record(&self, recording: Recording) -> Result<CheckpointRecord> {
+    pub fn record(&self, recording: Recording, tell: impl FnOnce() -> Result<()>) -> Result<CheckpointRecord> {
         let mut roots = self.roots.lock();
         let Recording { seq, name, time_ms, log, rows, change, drop } = recording;
         assert!(seq > roots.root.max_seq.max(roots.tried), "checkpoint number {seq} was used before");
@@ -119,8 +121,9 @@ impl Catalog {
         roots.rows_stale = false;
         roots.table_bytes = table_bytes;
         let record = roots.root.newest.clone();
+        let told = tell();
         self.take_effect(rows, change);
-        Ok(record)
+        told.map(|()| record)
     }
 
     /// Puts the rows into the tree and the tree into fresh blocks.

@@ -30,8 +30,8 @@
 //!
 //! A change of the set of tables becomes a record of the log too, for those who roll forward an older state: a copy, or
 //! the checkpoint that a backup has pinned. The catalog comes first and the log second. Space in the log is taken before,
-//! so that what has become durable in the one cannot be refused by the other; and since a table is in nobody's hands before
-//! its record is in the log, its rows come after it.
+//! so that what has become durable in the one cannot be refused by the other. The record is appended before anybody can find
+//! the table, so its rows come after it.
 //!
 //! # When it fails
 //!
@@ -54,7 +54,7 @@ pub use pins::{Pin, PinKind, Pins};
 use crate::block::{BlockStore, drop_entry};
 use crate::catalog::{Catalog, Change, CheckpointRecord, Recording, Row, TableEntry, TableLog, TableSlot, TableState};
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::{Log, Reservation};
+use crate::log::{Log, Reservation, Ticket};
 use crate::options::Durability;
 use crate::record::{Record, SchemaChange};
 use crate::sync::Clock;
@@ -175,7 +175,7 @@ impl Checkpointer {
     /// stays: before the one, all that is not in the log comes into a checkpoint; after the other, all that was in it.
     ///
     /// # Errors
-    /// `NotFound`; those of [`Checkpointer::take`].
+    /// `NotFound`; `Busy` when the table is to be logged and a backup is open; those of [`Checkpointer::take`].
     pub fn set_table_log(&self, name: &str, on: bool) -> Result<()> {
         self.catalog.context().health.check()?;
         let _lock = self.lock.lock();
@@ -183,10 +183,20 @@ impl Checkpointer {
         if slot.with_entry(|e| e.log) == if on { TableLog::On } else { TableLog::Off } {
             return Ok(());
         }
+        let allowed = || {
+            if !on || self.pins.backup().is_none() {
+                return Ok(());
+            }
+            let what = format!("table `{name}` cannot be taken into the log: a backup is open");
+            Err(Error::new(ErrorKind::Busy, what).remedy("end the backup and try again"))
+        };
+        allowed()?;
         let forced = CheckpointOptions::new().force(true);
         self.take_now(&forced)?;
         let log = if on { TableLog::Starting } else { TableLog::Off };
-        self.change_with(|_| Ok(Some(Change::Log(slot, log))), || self.take_now(&forced).map(drop))?;
+        // Asked again while no backup can open; and none opens while the table is between the two.
+        let make = |_: &Catalog| allowed().map(|()| Some(Change::Log(slot, log)));
+        self.change_with(make, || self.take_now(&forced).map(drop))?;
         self.take_now(&forced).map(drop)
     }
 
@@ -225,8 +235,13 @@ impl Checkpointer {
         let told = self.tell(seq, &change)?;
         let recording =
             Recording { seq, name: None, time_ms, log: newest.log, rows: Vec::new(), change: Some(change), drop };
-        self.catalog.record(recording).map_err(|e| self.failed(e))?;
-        told.map_or(Ok(()), |told| told.write().map_err(|e| self.failed(e)))
+        let mut ticket = None;
+        let append = || told.map_or(Ok(None), Told::append).map(|last| ticket = last);
+        self.catalog.record(recording, append).map_err(|e| self.failed(e))?;
+        match (&self.log, ticket) {
+            (Some(log), Some(ticket)) => log.wait(&ticket).map_err(|e| self.failed(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Takes space in the log for the records of a change.
@@ -271,7 +286,8 @@ impl Checkpointer {
         let root = self.catalog.root();
         let log = self.log.as_ref().map(|_| LogPosition { lineage: root.lineage, lsn: end });
         let name = options.name_wanted().map(str::to_owned);
-        self.catalog.record(Recording { seq, name, time_ms: self.clock.now_ms(), log, rows, change: None, drop })?;
+        self.catalog
+            .record(Recording { seq, name, time_ms: self.clock.now_ms(), log, rows, change: None, drop }, || Ok(()))?;
         Ok((tables, choice.report))
     }
 
@@ -365,6 +381,8 @@ impl Checkpointer {
         let full = e
             .io_source()
             .is_some_and(|s| matches!(s.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded));
+        // A log that had no space for what it was promised space for is not to be believed any more.
+        let full = full && self.log.as_ref().is_none_or(|log| log.check().is_ok());
         if !full && matches!(e.kind(), ErrorKind::Io | ErrorKind::Poisoned) {
             self.catalog.context().health.poison(&e);
         }
@@ -386,13 +404,13 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// Writes the records, durably.
-    fn write(self) -> Result<()> {
+    /// Appends the records; returns what to wait for.
+    fn append(self) -> Result<Option<Ticket>> {
         let mut last = None;
         for (space, record) in self.space.into_iter().zip(&self.records) {
             last = Some(self.log.append_reserved(space, record, Durability::Sync)?);
         }
-        last.map_or(Ok(()), |ticket| self.log.wait(&ticket))
+        Ok(last)
     }
 }
 
@@ -409,9 +427,11 @@ fn describe(change: &Change) -> Vec<SchemaChange> {
     }
 }
 
-/// True when the table changed since its newest recorded state.
+/// True when the table changed since its newest recorded state, or waits for a checkpoint to be logged from.
 fn is_changed(slot: &TableSlot) -> bool {
-    slot.unrecorded().is_some() || slot.if_open().is_some_and(|t| t.tree.is_dirty())
+    slot.unrecorded().is_some()
+        || slot.with_entry(|e| e.log == TableLog::Starting)
+        || slot.if_open().is_some_and(|t| t.tree.is_dirty())
 }
 
 /// Which states no retained checkpoint needs: state `i` serves the checkpoints from its own up to the next state's. The

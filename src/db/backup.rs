@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use strandline_vfs::Vfs;
 
@@ -14,7 +15,7 @@ use crate::backup::{
     copy_to, increment, stream_to,
 };
 use crate::block::data_start;
-use crate::catalog::{CheckpointRecord, PinnedRoot, RootRecord, TableEntry};
+use crate::catalog::{CheckpointRecord, PinnedRoot, RootRecord, TableEntry, TableLog, TableSlot};
 use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -153,6 +154,7 @@ impl<'db> Backup<'db> {
         let decided = core.checkpointer.pins().decide();
         let root = core.catalog.root();
         let newest = root.newest.clone();
+        refuse_starting(core)?;
         let record = match options.checkpoint.as_deref() {
             None => newest.clone(),
             Some(name) => core.checkpointer.find(name).ok_or_else(|| {
@@ -361,6 +363,17 @@ impl Drop for Backup<'_> {
     fn drop(&mut self) {
         // A failure poisons the database, so that it is not lost.
         let _ = self.close();
+    }
+}
+
+/// A table on its way into the log has rows that are in neither the log nor a checkpoint. What a copy, or a crash while it is
+/// made, would go back to could not be brought up from the log.
+fn refuse_starting(core: &Core) -> Result<()> {
+    let starting = |slot: &Arc<TableSlot>| slot.with_entry(|entry| entry.log == TableLog::Starting);
+    match core.catalog.tables().into_iter().find(starting) {
+        Some(slot) => Err(Error::new(ErrorKind::Busy, format!("table `{}` is being taken into the log", slot.name()))
+            .remedy("wait for that, or take a checkpoint if it had failed, and try again")),
+        None => Ok(()),
     }
 }
 

@@ -126,10 +126,6 @@ impl Database {
     pub fn set_table_log(&self, name: &str, on: bool) -> Result<()> {
         self.core.check_writable()?;
         self.core.needs_log()?;
-        if on && self.core.checkpointer.pins().backup().is_some() {
-            let slot = self.core.catalog.table(name)?;
-            return Err(busy(&slot, "taken into the log", "a backup is open").remedy("end the backup and try again"));
-        }
         self.core.checkpointer.set_table_log(name, on)
     }
 
@@ -403,10 +399,12 @@ impl Database {
             let _ = thread.join();
         }
         let last = match self.core.check_writable() {
-            Ok(()) => self.end_backup().and_then(|()| {
-                self.core.checkpointer.take(&CheckpointOptions::new())?;
-                self.core.log().map_or(Ok(()), |log| self.core.logged(log.close()))
-            }),
+            Ok(()) => {
+                let taken = self.end_backup().and_then(|()| self.core.checkpointer.take(&CheckpointOptions::new()));
+                // Without that checkpoint all the more: the log has what it would have held.
+                let closed = self.core.log().map_or(Ok(()), |log| self.core.logged(log.close()));
+                taken.and(closed)
+            }
             Err(e) if matches!(e.kind(), ErrorKind::ReadOnly | ErrorKind::Closed) => Ok(()),
             Err(e) => Err(e),
         };

@@ -200,7 +200,6 @@ impl Next {
             }
             Ok(found)
         };
-        let highest = all()?.iter().map(|s| s.number).max().unwrap_or(0);
         match tail {
             Some(tail) if tail.options.from.lineage == root.lineage => {
                 let here = source.dir == dir && source.copied.is_none() && root.settings.log.is_some();
@@ -212,7 +211,15 @@ impl Next {
                 (next.number, next.previous) = (end.next, end.previous);
                 next.doubt = (here && !tail.work && end.is_in_doubt()).then(|| (tail.options.clone(), end));
             }
-            tail => next.number = next.number.max(highest + 1).max(tail.map_or(0, |t| t.end.next)),
+            tail => {
+                // A file that is no segment takes no number: it is made anew when its turn comes.
+                for segment in all()? {
+                    if lineage_of(&*request.vfs, &segment.path)?.is_some() {
+                        next.number = next.number.max(segment.number.saturating_add(1));
+                    }
+                }
+                next.number = next.number.max(tail.map_or(0, |t| t.end.next));
+            }
         }
         // A log that was off for a while is a new one: what the old one left serves nobody, and neither does what a history
         // left that this one forked from.
@@ -308,16 +315,13 @@ fn segments(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentInfo>> {
     Ok(found)
 }
 
-/// The history that a segment says it is of; `None` when its header cannot be believed.
+/// The history that a segment says it is of; `None` when its header cannot be believed, or not be read: what recovery needs
+/// has been read by now, and the rest does not matter (LG-10).
 fn lineage_of(vfs: &dyn Vfs, path: &Path) -> Result<Option<Lineage>> {
-    let io = |e| Error::io(e, "read a segment of the log", path);
-    let file = vfs.open(path, OpenOptions::read()).map_err(io)?;
+    let file = vfs.open(path, OpenOptions::read()).map_err(|e| Error::io(e, "open a segment of the log", path))?;
     let mut header = [0; SEGMENT_HEADER];
-    match file.read_exact_at(&mut header, 0) {
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(e) => Err(io(e)),
-        Ok(()) => Ok(SegmentHeader::decode(&header).ok().map(|h| h.lineage)),
-    }
+    let read = file.read_exact_at(&mut header, 0);
+    Ok(read.ok().and_then(|()| SegmentHeader::decode(&header).ok()).map(|h| h.lineage))
 }
 
 /// Loads the catalog that `root` locates.

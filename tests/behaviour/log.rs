@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use strandline::maintenance::VerifyOptions;
 use strandline::{
@@ -520,4 +521,134 @@ fn a_recovery_that_fails_at_any_call_is_repeated() {
             break;
         }
     }
+}
+
+/// Covers: LG-9, LG-11, K3. Whoever finds a new table at once may commit to it: its making stands in the log before that.
+#[test]
+fn no_commit_to_a_table_stands_before_its_making() {
+    const TABLES: usize = 1000;
+    let stage = Stage::new();
+    let db = create(&stage);
+    let other = table(&db, "other");
+    checkpoint(&db);
+    let done = AtomicBool::new(false);
+    let backup = db.backup(BackupOptions::new()).unwrap();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for n in 0..TABLES {
+                let t = loop {
+                    if let Ok(t) = db.table(&format!("t{n}")) {
+                        break t;
+                    }
+                    std::hint::spin_loop();
+                };
+                let mut tx = db.begin().unwrap();
+                tx.put(&t, "k", "v").unwrap();
+                tx.commit().unwrap();
+            }
+        });
+        // Where segments change, appends wait for one another.
+        threads.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let mut tx = db.begin().unwrap();
+                tx.put(&other, "k", [7; 6000]).unwrap();
+                tx.commit().unwrap();
+            }
+        });
+        for n in 0..TABLES {
+            db.create_table(&format!("t{n}"), TableOptions::new()).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    let after = stage.crash();
+    drop(backup);
+    let db = after.open();
+    assert!(matches!(db.recovery().kind, RecoveryKind::FellBack { .. }));
+    let lost: Vec<usize> = (0..TABLES).filter(|n| get(&db, &format!("t{n}"), "k").is_none()).collect();
+    assert!(lost.is_empty(), "commits that had returned are gone: {lost:?}");
+}
+
+/// Covers: LG-3. A last checkpoint for which there is no space takes nothing from what the log has space for.
+#[test]
+fn closing_on_a_full_device_keeps_what_was_buffered() {
+    let (vfs, db) = failing();
+    fill(&db, "t", 10, "a");
+    let t = db.table("t").unwrap();
+    let mut tx = db.begin().unwrap();
+    tx.put(&t, "buffered", "x").unwrap();
+    tx.commit_with(Durability::Buffered).unwrap();
+    vfs.limit_space(Some(0));
+    assert_eq!(kind(db.close()), ErrorKind::Io);
+    vfs.limit_space(None);
+    let db = small(Arc::new(vfs.clone())).open(HOME).unwrap();
+    assert_eq!(get(&db, "t", "buffered").unwrap(), "x");
+}
+
+/// Covers: LG-1, FB-13. A backup cannot begin while a table is on its way into the log: a crash would fall back to a state
+/// that the log does not bring up to date.
+#[test]
+fn no_backup_begins_while_a_table_is_taken_into_the_log() {
+    let mut seen = 0;
+    for n in 0.. {
+        let (vfs, db) = failing();
+        db.create_table("t", TableOptions::new().log(false)).unwrap();
+        fill(&db, "t", 50, "a");
+        vfs.inject(Fault::on_any(Call::ALL).after(n).error(std::io::ErrorKind::StorageFull));
+        let taken = db.set_table_log("t", true);
+        let struck = vfs.struck();
+        vfs.heal();
+        if struck == 0 {
+            taken.unwrap();
+            break;
+        }
+        if taken.is_ok() || !db.tables().unwrap()[0].logged {
+            continue;
+        }
+        match kind(db.backup(BackupOptions::new())) {
+            ErrorKind::Poisoned => continue,
+            refused => assert_eq!(refused, ErrorKind::Busy, "call {n}"),
+        }
+        seen += 1;
+        checkpoint(&db);
+        let backup = db.backup(BackupOptions::new()).unwrap();
+        db.create_table("u", TableOptions::new().log(false)).unwrap();
+        assert_eq!(kind(db.set_table_log("u", true)), ErrorKind::Busy);
+        drop(backup);
+    }
+    assert!(seen > 0, "the table was never seen between the two");
+}
+
+/// Covers: LG-5. The log of a restored copy can never be that of its source.
+#[test]
+fn a_relative_log_directory_stays_in_the_home() {
+    let stage = Stage::new();
+    for dir in ["..", "../wal", "wal/../../wal"] {
+        assert_eq!(kind(logged(&stage).log_dir(dir).open(HOME)), ErrorKind::InvalidArgument, "{dir}");
+    }
+    logged(&stage).log_dir("./wal/deep").open(HOME).map(drop).unwrap_err();
+    logged(&stage).log_dir("./wal").open("/other").unwrap();
+}
+
+/// Covers: LG-10, R7. Files that only look like segments, and the heads of segments that nobody needs, keep no fork of the
+/// history from opening.
+#[test]
+fn what_is_no_segment_takes_no_number() {
+    let stage = Stage::new();
+    let db = create(&stage);
+    put(&db, "t", "a", "x");
+    checkpoint(&db);
+    let backup = db.backup(BackupOptions::new()).unwrap();
+    put(&db, "t", "b", "x");
+    let crashed = stage.crash();
+    drop(backup);
+    crashed.write(&format!("{HOME}/StrandlineLog.4294967295"), b"not a segment");
+    let db = crashed.open();
+    assert!(matches!(db.recovery().kind, RecoveryKind::FellBack { .. }));
+    put(&db, "t", "c", "x");
+    assert!(
+        segments(&crashed).iter().any(|name| name.as_str() < "StrandlineLog.0000000100"),
+        "{:?}",
+        segments(&crashed)
+    );
+    assert_eq!(rows(&crashed.crash().open(), "t").len(), 3);
 }
