@@ -94,9 +94,15 @@ fn the_first_segment_and_the_next_one() {
     put(&db, "x", Durability::Sync);
     let backup = db.backup(BackupOptions::new()).unwrap();
     insta::assert_snapshot!(contract(&trace, || put(&db, "y", Durability::Sync)), @r"
-    write       db/StrandlineLog.0000000001 12288+4096
-    sync_data   db/StrandlineLog.0000000001
-    syncs 1, 4096 bytes in 1 writes
+    create      db/StrandlineLog.0000000002
+    allocate    db/StrandlineLog.0000000002 0+65536
+    write       db/StrandlineLog.0000000002 0+65536
+    write       db/StrandlineLog.0000000002 0+4096
+    sync_all    db/StrandlineLog.0000000002
+    sync_dir    db
+    write       db/StrandlineLog.0000000002 4096+4096
+    sync_data   db/StrandlineLog.0000000002
+    syncs 3, 73728 bytes in 3 writes
     ");
     backup.finish().unwrap();
 }
