@@ -1,6 +1,7 @@
 //! The process that gets killed: writers that commit without pause, and a keeper that does everything else.
 
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -85,7 +86,10 @@ struct Child {
     rows: Table,
     more: Table,
     loose: Table,
-    /// The last step of every writer whose commit has returned.
+    /// Where copies go.
+    around: PathBuf,
+    /// The last step of every writer whose commit has begun, and whose commit has returned.
+    begun: [AtomicU64; WRITERS],
     done: [AtomicU64; WRITERS],
 }
 
@@ -101,11 +105,13 @@ pub fn run(home: &Path, orders: Orders) -> Result<()> {
     }
     let (rows, more) = (db.create_table(ROWS, TableOptions::new())?, db.create_table(MORE, TableOptions::new())?);
     let loose = db.create_table(LOOSE, TableOptions::new().log(false))?;
-    let child = Child { db, pipe, orders, rows, more, loose, done: Default::default() };
+    let around = home.parent().unwrap_or(home).to_owned();
+    let (begun, done) = Default::default();
+    let child = Child { db, pipe, orders, rows, more, loose, around, begun, done };
     child.mend_loose()?;
     let from = child.standing(&child.db.begin()?)?;
-    for (done, step) in child.done.iter().zip(from) {
-        done.store(step, Ordering::Relaxed);
+    for (counter, step) in child.done.iter().chain(&child.begun).zip(from.iter().cycle()) {
+        counter.store(*step, Ordering::Relaxed);
     }
     thread::scope(|scope| {
         let child = &child;
@@ -217,6 +223,7 @@ impl Child {
             tx.put(&self.rows, link_key(link), format!("{link} {writer} {step}"))?;
         }
         also(&mut tx)?;
+        self.begun[writer].store(step, Ordering::Release);
         self.pipe.tell(&Event::Begin { writer, step });
         let seq = match level {
             Some(level) => tx.commit_with(level)?,
@@ -228,6 +235,11 @@ impl Child {
     /// The commits that have returned.
     fn done(&self) -> Steps {
         std::array::from_fn(|writer| self.done[writer].load(Ordering::Acquire))
+    }
+
+    /// The commits that have begun.
+    fn begun(&self) -> Steps {
+        std::array::from_fn(|writer| self.begun[writer].load(Ordering::Acquire))
     }
 
     /// Takes a checkpoint and tells what it holds.
@@ -252,6 +264,11 @@ fn first_number(value: &[u8]) -> u64 {
     text.split(' ').next().and_then(|n| n.parse().ok()).expect("we wrote it")
 }
 
+/// Where a copy is made.
+pub fn copy_dir(around: &Path, copy: u64) -> PathBuf {
+    around.join(format!("copy-{copy}"))
+}
+
 /// The names of the keeper's tables tell their numbers and whether they were renamed.
 pub fn table_of(name: &str) -> Option<(u64, u8)> {
     let number = |rest: &str| rest.parse().ok();
@@ -271,7 +288,9 @@ struct Keeper<'c> {
     child: &'c Child,
     dice: Dice,
     step: u64,
-    backup: Option<Backup<'c>>,
+    /// The open backup, and the commits that had returned and begun when it was opened.
+    backup: Option<(Backup<'c>, Steps, Steps)>,
+    copies: u64,
     next_table: u64,
     tables: Vec<(u64, u8)>,
 }
@@ -281,7 +300,7 @@ impl<'c> Keeper<'c> {
         let orders = child.orders;
         let tables = child.db.tables().unwrap_or_default();
         let tables = tables.iter().filter_map(|info| table_of(&info.name)).collect();
-        Self { child, dice: Dice(orders.seed), step, backup: None, next_table: orders.next_table, tables }
+        Self { child, dice: Dice(orders.seed), step, backup: None, copies: 0, next_table: orders.next_table, tables }
     }
 
     fn keep(mut self) -> Result<()> {
@@ -310,16 +329,24 @@ impl<'c> Keeper<'c> {
         Ok(())
     }
 
-    /// Opens a backup, or ends the one that is open.
+    /// Opens a backup, or ends the one that is open, copied or not.
     fn backup(&mut self) -> Result<()> {
         let pipe = &self.child.pipe;
         match self.backup.take() {
             None => {
                 pipe.tell(&Event::Pinning);
-                self.backup = Some(self.child.db.backup(BackupOptions::new())?);
+                let done = self.child.done();
+                let backup = self.child.db.backup(BackupOptions::new())?;
+                self.backup = Some((backup, done, self.child.begun()));
                 pipe.tell(&Event::Pinned);
             }
-            Some(backup) => {
+            Some((backup, done, begun)) => {
+                if self.dice.roll(2) == 0 {
+                    let copy = self.copies;
+                    self.copies += 1;
+                    backup.copy_to(copy_dir(&self.child.around, copy), |_| ControlFlow::Continue(()))?;
+                    pipe.tell(&Event::Copied { copy, done, begun });
+                }
                 pipe.tell(&Event::Unpinning);
                 backup.finish()?;
                 pipe.tell(&Event::Unpinned);

@@ -5,8 +5,8 @@
 //! operating system's files, and kills it (SIGKILL) at a random moment. What the process was promised it has told its parent
 //! over a pipe (`wire`), which outlives it. The parent opens what is left and looks whether all of it was kept
 //! (`promises`): with every kind of durability, with a table outside the log, with either contract for a crash during a
-//! backup. Sometimes it kills the recovery, too, and sometimes it opens the database for reading only first. Then the next
-//! process goes on in the same database.
+//! backup. Sometimes it kills the recovery, too, and sometimes it opens the database for reading only first. The copies
+//! that were finished are opened as well. Then the next process goes on in the same database.
 //!
 //! In a run of all tests this is a few seconds. For more, with the figures shown:
 //!
@@ -66,12 +66,22 @@ fn what_was_promised_survives_a_kill() {
         running.into_iter().map(|trial| trial.join().unwrap_or_else(|_| panic!("a promise was broken"))).collect()
     });
     println!(
-        "\n{:<9} {:>6} {:>8} {:>9} {:>9} {:>9} {:>9} {:>11} {:>8} {:>8}",
-        "level", "rounds", "in open", "begun", "promised", "beyond", "lost", "checkpoints", "changes", "backups"
+        "\n{:<9} {:>6} {:>8} {:>9} {:>9} {:>9} {:>9} {:>11} {:>8} {:>8} {:>8}",
+        "level",
+        "rounds",
+        "in open",
+        "begun",
+        "promised",
+        "beyond",
+        "lost",
+        "checkpoints",
+        "changes",
+        "backups",
+        "copies"
     );
     for (level, f) in &figures {
         println!(
-            "{:<9} {:>6} {:>8} {:>9} {:>9} {:>9} {:>9} {:>11} {:>8} {:>8}",
+            "{:<9} {:>6} {:>8} {:>9} {:>9} {:>9} {:>9} {:>11} {:>8} {:>8} {:>8}",
             format!("{level:?}"),
             f.rounds,
             f.in_open,
@@ -81,7 +91,8 @@ fn what_was_promised_survives_a_kill() {
             f.lost,
             f.checkpoints,
             f.changes,
-            f.backups
+            f.backups,
+            f.copies
         );
         assert!(f.firm > 0 && f.checkpoints > 0, "{level:?}: the process was not given time to do anything");
     }
@@ -102,6 +113,8 @@ struct Figures {
     changes: u64,
     /// Killed with a backup open.
     backups: u64,
+    /// Copies that were finished before.
+    copies: u64,
 }
 
 /// One database, killed again and again.
@@ -159,6 +172,7 @@ impl Trial {
         f.backups += u64::from(self.promises.backup_open());
         f.checkpoints += self.promises.checkpoints - before.1;
         f.changes += self.promises.changes - before.2;
+        self.judge_copies()?;
         let (state, tables) = self.judge()?;
         let (begun, firm) = (self.promises.begun(), self.promises.firm());
         let found: u64 = state.logged.iter().sum();
@@ -225,6 +239,29 @@ impl Trial {
         }
         db.close().map_err(|e| e.to_string())?;
         Ok(found)
+    }
+
+    /// Every copy that was finished is a database in the state that it was promised to be; every other is refused.
+    fn judge_copies(&mut self) -> Result<(), String> {
+        for copy in 0.. {
+            let dir = child::copy_dir(self.dir.path(), copy);
+            if !dir.exists() {
+                return Ok(());
+            }
+            let promised = self.promises.copies.contains_key(&copy);
+            let opened = self.level.options().create(false).open(&dir);
+            match opened {
+                Ok(db) => {
+                    let state = child::state_of(&db, &self.history)?;
+                    self.promises.check_copy(copy, &state)?;
+                    self.figures.copies += u64::from(promised);
+                }
+                Err(e) if promised => return Err(format!("copy {copy}: {e}")),
+                Err(_) => {}
+            }
+            std::fs::remove_dir_all(&dir).map_err(|e| e.to_string())?;
+        }
+        Ok(())
     }
 
     fn look(&self, db: &Database) -> Result<(State, Tables), String> {

@@ -47,6 +47,8 @@ pub struct Promises {
     /// The named checkpoint, while nothing is under way that may take it away.
     named: Option<State>,
     extras: BTreeMap<u64, Extra>,
+    /// Copies that are complete: what must be in them, what may be, and their state outside the log.
+    pub copies: BTreeMap<u64, (Steps, Steps, Steps)>,
     pub opened: bool,
     pub checkpoints: u64,
     pub changes: u64,
@@ -64,6 +66,7 @@ impl Promises {
             pin: Pin::No,
             named: None,
             extras: BTreeMap::new(),
+            copies: BTreeMap::new(),
             opened: false,
             checkpoints: 0,
             changes: 0,
@@ -121,6 +124,10 @@ impl Promises {
             }
             Event::Pinned => self.pin = Pin::Yes(self.newest),
             Event::Unpinned => self.pin = Pin::No,
+            Event::Copied { copy, done, begun } => {
+                let Pin::Yes(pinned) = self.pin else { return Err("a copy without a backup".to_owned()) };
+                self.copies.insert(copy, (done, begun, pinned));
+            }
             Event::Change { table, to } => self.extras.entry(table).or_default().becomes = Some(to),
             Event::Refused { table } => self.extras.entry(table).or_default().becomes = None,
             Event::Changed { table } => {
@@ -179,6 +186,15 @@ impl Promises {
         Err(format!("outside the log: found {found:?}; newest {newest:?}, being taken {taking:?}, backup {pin:?}"))
     }
 
+    /// Whether a copy holds what it must.
+    pub fn check_copy(&self, copy: u64, found: &State) -> Result<(), String> {
+        let Some((done, begun, pinned)) = self.copies.get(&copy) else { return Ok(()) };
+        if within(done, &found.logged) && within(&found.logged, begun) && found.loose == *pinned {
+            return Ok(());
+        }
+        Err(format!("copy {copy}: {found:?}, and it was {done:?} to {begun:?}, outside the log {pinned:?}"))
+    }
+
     /// The state that the named checkpoint must hold, if it must be there.
     pub fn named(&self) -> Option<&State> {
         self.named.as_ref()
@@ -208,6 +224,7 @@ impl Promises {
         (self.begun, self.firm, self.newest) = (found.logged, found.logged, found.loose);
         (self.taking, self.pin, self.named, self.opened) = (None, Pin::No, None, false);
         self.commits.clear();
+        self.copies.clear();
         for (table, extra) in &mut self.extras {
             extra.becomes = None;
             extra.is = tables.get(table).map_or(3, |(is, _)| *is);

@@ -43,6 +43,12 @@ pub enum Event {
     Pinned,
     Unpinning,
     Unpinned,
+    /// The open backup was copied, durably; these commits had returned when it was opened, and these had begun then.
+    Copied {
+        copy: u64,
+        done: Steps,
+        begun: Steps,
+    },
     /// A table is about to be made (1), renamed (2), dropped (3); it was; it was refused.
     Change {
         table: u64,
@@ -80,6 +86,7 @@ impl Event {
             Self::Pinned => "pinned".to_owned(),
             Self::Unpinning => "unpinning".to_owned(),
             Self::Unpinned => "unpinned".to_owned(),
+            Self::Copied { copy, done, begun } => format!("copied {copy} {} {}", words(done), words(begun)),
             Self::Change { table, to } => format!("change {table} {to}"),
             Self::Changed { table } => format!("changed {table}"),
             Self::Refused { table } => format!("refused {table}"),
@@ -105,6 +112,10 @@ impl Event {
                 let (logged, loose) = steps.split_at_checked(steps.len() / 2)?;
                 let state = State { logged: logged.try_into().ok()?, loose: loose.try_into().ok()? };
                 Self::Taken { state, named: *named == 1 }
+            }
+            ("copied", [copy, steps @ ..]) => {
+                let (done, begun) = steps.split_at_checked(steps.len() / 2)?;
+                Self::Copied { copy: *copy, done: done.try_into().ok()?, begun: begun.try_into().ok()? }
             }
             ("pinning", []) => Self::Pinning,
             ("pinned", []) => Self::Pinned,
@@ -157,6 +168,7 @@ fn a_line_is_read_as_it_was_written_and_half_a_line_is_not() {
         Event::Commit { writer: 0, step: 1, seq: 12, level: Durability::Write },
         Event::Covered([5, 6, 7, 8]),
         Event::Taken { state, named: true },
+        Event::Copied { copy: 3, done: [1, 2, 3, 4], begun: [2, 3, 4, 5] },
         Event::Change { table: 9, to: 2 },
     ];
     for event in all {
