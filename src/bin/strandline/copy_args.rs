@@ -10,12 +10,14 @@ use clap::{Args, Subcommand};
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     after_long_help = "\
-The copy is consistent: exactly one checkpoint of the database. It is the newest one that
-is complete when the backup begins; --fresh-checkpoint takes one first, so that all that
-was committed is in it. DEST is made if it is missing, and must be empty. Each file appears
-under its name only when it is complete and on the device, the manifest last: a copy
-without a manifest is unfinished, and nothing will accept it. With -v the last line is the
-origin of the copy, LINEAGE:SEQUENCE. A DEST really called `verify` is written ./verify.
+The copy is consistent: exactly one checkpoint of the database. It is the newest one that is
+complete when the backup begins; --fresh-checkpoint takes one first, so that all that was
+committed is in it. Of a database with a log the copy has the log as well, and with it all
+that was committed, unless it is of chosen tables or of a named checkpoint. DEST is made if
+it is missing, and must be empty. Each file appears under its name only when it is complete
+and on the device, the manifest last: a copy without a manifest is unfinished, and nothing
+will accept it. With -v the last line is the origin of the copy, LINEAGE:SEQUENCE. A DEST
+really called `verify` is written ./verify.
 
 An increment has what changed since another backup. FROM is the directory of that backup, or
 the origin that it printed. It goes into a directory of its own, for `backup apply` or
@@ -95,9 +97,10 @@ Example:
     Verify(BackupVerifyArgs),
     /// Roll a copy forward by increments, in order
     #[command(after_long_help = "\
-Each increment must fit the copy as it is then; one that does not is refused before anything
-is changed. After an interruption the same command does the rest. A copy that was opened for
-writing has a history of its own and takes no increments.
+Increments are of changed blocks or of the log, and a copy takes those of one kind. Each
+must fit the copy as it is then; one that does not is refused before anything is changed.
+After an interruption the same command does the rest. A copy that was opened for writing has
+a history of its own and takes no increments.
 
 Example:
   strandline backup apply /backups/tuesday /backups/wednesday /backups/monday")]
@@ -123,9 +126,10 @@ pub struct BackupVerifyArgs {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-COPY stays as it is; increments given after it are applied in the new place, in order. DEST
-is made if it is missing, and must be empty. The new database is verified, and opened once,
-so that it is a database of its own.
+COPY stays as it is; increments given after it, of blocks or of the log, are applied in the
+new place, in order. With -t the other tables are dropped at the end. DEST is made if it is
+missing, and must be empty. The new database is verified, and opened once, so that it is a
+database of its own.
 
 Examples:
   strandline restore /backups/monday /srv/db
