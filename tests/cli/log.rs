@@ -93,7 +93,9 @@ fn init_remembers_the_log() {
     shell.run_on("other", &["init", "--log-dir", "x"]).misuses();
     assert!(!shell.path("other").exists());
     shell.write("file", "x");
-    shell.run_on("other", &["init", "--log", "--log-dir", "../file"]).fails_with("the log's directory is a file");
+    let file = shell.path("file").display().to_string();
+    shell.run_on("other", &["init", "--log", "--log-dir", &file]).fails_with("the log's directory is a file");
+    shell.run_on("other", &["init", "--log", "--log-dir", "../else"]).fails_with("leads out of the home");
 }
 
 #[test]

@@ -255,7 +255,7 @@ pub struct InitArgs {
     /// Keep segments of the log until they are removed by a call
     #[arg(long, requires = "log")]
     pub keep_log: bool,
-    /// The directory of the log, relative to HOME or absolute
+    /// The directory of the log: within HOME, or an absolute path
     #[arg(long, value_name = "DIR", requires = "log")]
     pub log_dir: Option<String>,
     /// After a crash during a backup, restore the newest completed checkpoint
