@@ -349,6 +349,7 @@ fn salvage_keeps_what_is_before_the_damage() {
     shell.run(&["-S", "write", "t", "x", "y"]).silent();
     assert_eq!(shell.rows(&["t"]), ["k0\\00", "v0\\00", "k1\\00", "v1\\00", "x\\00", "y\\00"]);
     shell.run(&["verify"]).silent();
+    assert!(shell.path(&format!("crashed/{name}.salvaged")).exists(), "what was given up can still be looked at");
     shell.run(&["-S", "list"]).prints("table:t\n");
 }
 
