@@ -433,3 +433,63 @@ fn increments_of_a_busy_database_are_prefixes() {
     });
     drop(stage.vfs.open(Path::new("copy/Strandline.manifest"), OpenOptions::read()).unwrap());
 }
+
+/// Covers: K8, FB-6. Conformance B10, B21: backups of both kinds while tables come and go and transactions span two tables.
+#[test]
+fn every_copy_of_a_busy_database_is_one_state() {
+    let stage = Stage::new();
+    let db = logged(&stage).cache_bytes(32 << 20).open(HOME).unwrap();
+    for name in ["a", "b"] {
+        table(&db, name);
+    }
+    checkpoint(&db);
+    full(&db, "base");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let go_on = |n: u32, most: u32| n < most && !stop.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (a, b) = (db.table("a").unwrap(), db.table("b").unwrap());
+            let mut n = 0_u32;
+            while go_on(n, 20_000) {
+                n += 1;
+                let mut tx = db.begin().unwrap();
+                tx.put(&a, "n", n.to_be_bytes()).unwrap();
+                tx.put(&b, "n", n.to_be_bytes()).unwrap();
+                tx.put(&b, n.to_be_bytes(), [1; 50]).unwrap();
+                tx.commit().unwrap();
+            }
+        });
+        scope.spawn(|| {
+            let mut n = 0_u32;
+            while go_on(n, 500) {
+                n += 1;
+                let name = format!("x{}", n % 3);
+                put(&db, &name, "k", &n.to_string());
+                if n.is_multiple_of(7) {
+                    checkpoint(&db);
+                }
+                // Refused while a backup has it.
+                let _ = db.drop_table(&name, true);
+            }
+        });
+        let mut last = 0;
+        for round in 0..8 {
+            let dir = if round % 2 == 0 { format!("full{round}") } else { "base".to_owned() };
+            if round % 2 == 0 {
+                full(&db, &dir);
+            } else {
+                increment(&db, &format!("inc{round}"));
+                apply(&stage, &format!("inc{round}"), "base").unwrap();
+            }
+            sound(&stage, &dir);
+            let copied = stage.options().read_only(true).open(&dir).unwrap();
+            let (a, mut b) = (rows(&copied, "a"), rows(&copied, "b"));
+            let n = b.remove(&b"n"[..]).map_or(0, |n| u32::from_be_bytes(n.try_into().unwrap()));
+            assert_eq!(a.get(&b"n"[..]).map_or(0, |n| u32::from_be_bytes(n.clone().try_into().unwrap())), n);
+            assert_eq!(b.len(), n as usize);
+            assert!(n >= last, "a later copy is of a later state");
+            last = n;
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
