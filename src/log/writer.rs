@@ -28,8 +28,12 @@ use super::segment::{self, Cut, Failure, Space};
 use super::state::{Current, Packer, Room, State};
 use super::{Counters, LogOptions, SegmentInfo, Ticket};
 
-/// Space is taken in pieces of at most this many bytes.
-const CHUNK_MAX: u64 = 1 << 20;
+/// Space is taken in pieces of so many bytes, or of the size of the segment when that is smaller: as much again as the
+/// segment has, within these limits. The first sync into a piece costs many times any other, because the file's length
+/// and its map change with it; a busy log should meet that seldom, and a small database should not pay for it.
+const CHUNK: (u64, u64) = (1 << 20, 4 << 20);
+/// A record of a quarter of a piece, or of so many bytes, is not worth filling its space with zeros first.
+const FILL_MAX: u64 = 256 << 10;
 /// The largest segment but for those that one record fills alone, in bytes.
 const SEGMENT_MAX: u64 = 1 << 31;
 /// An append writes the buffer out itself when it has grown to this many bytes.
@@ -330,8 +334,8 @@ impl Log {
 
     /// How far to lengthen a file whose space ends at `from`, when `need` is what a record of `bytes` wants.
     fn space(&self, from: u64, need: u64, limit: u64, bytes: u64) -> Space {
-        let chunk = self.segment_bytes.min(CHUNK_MAX);
-        let fill = bytes < chunk / 4;
+        let chunk = self.segment_bytes.min(from.clamp(CHUNK.0, CHUNK.1));
+        let fill = bytes < FILL_MAX.min(chunk / 4);
         let want = if fill { limit.min(from + chunk).max(need) } else { need };
         Space { from, want, need, fill }
     }
