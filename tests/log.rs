@@ -144,7 +144,7 @@ fn check(crash: &Crash, notes: &Notes, recovered: &RefCell<BTreeMap<u64, Records
         if found.len() < promised {
             return Err(format!("{} records, {promised} were promised", found.len()));
         }
-        if found.len() > 0 && notes.appended[found.len() - 1].0 > crash.birth {
+        if !found.is_empty() && notes.appended[found.len() - 1].0 > crash.birth {
             return Err(format!("{} records, of the future", found.len()));
         }
     }
