@@ -134,6 +134,25 @@ fn zeros_anywhere() {
     }
 }
 
+/// Covers: L1. Zeros from a record on, up to the unit's end, look like padding.
+#[test]
+fn holes_that_look_like_padding() {
+    let image = image();
+    let shared: Arc<dyn Vfs> = Arc::new(image.vfs.duplicate());
+    for (lsn, _) in read(&scan_options(&shared, BEGIN)).unwrap().1 {
+        let bytes = bytes_of(&image.vfs, lsn.segment);
+        let (from, unit) = (lsn.offset as usize, UNIT as usize);
+        for end in [1, 2, 3].map(|n| (from + 1).next_multiple_of(unit) + (n - 1) * unit) {
+            let (vfs, mut bad) = (image.vfs.duplicate(), bytes.clone());
+            let end = end.min(bad.len());
+            bad[from..end].fill(0);
+            put_bytes(&vfs, lsn.segment, &bad);
+            let untold = lsn.segment == image.last && end > image.teller;
+            let _ = image.judge_told(&vfs, if untold { 0 } else { image.told }, &format!("zeros from {lsn} to {end}"));
+        }
+    }
+}
+
 #[test]
 fn sectors_swapped_or_doubled() {
     let image = image();

@@ -11,22 +11,34 @@ use strandline_vfs::{Call, DirEntry, File, Lock, Metadata};
 use super::*;
 
 /// A device whose syncs take their time, so that others arrive meanwhile.
-#[derive(Debug)]
+#[derive(Clone)]
 struct Slow {
     inner: MemVfs,
     syncs: Arc<AtomicU64>,
+    /// What happens during a sync.
+    meanwhile: Arc<dyn Fn() + Send + std::marker::Sync>,
 }
 
-#[derive(Debug)]
 struct SlowFile {
     inner: Arc<dyn File>,
-    syncs: Arc<AtomicU64>,
+    device: Slow,
+}
+
+impl std::fmt::Debug for Slow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl std::fmt::Debug for SlowFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
 }
 
 impl Vfs for Slow {
     fn open(&self, path: &std::path::Path, options: OpenOptions) -> std::io::Result<Arc<dyn File>> {
-        let inner = self.inner.open(path, options)?;
-        Ok(Arc::new(SlowFile { inner, syncs: Arc::clone(&self.syncs) }))
+        Ok(Arc::new(SlowFile { inner: self.inner.open(path, options)?, device: self.clone() }))
     }
     fn remove_file(&self, path: &std::path::Path) -> std::io::Result<()> {
         self.inner.remove_file(path)
@@ -68,8 +80,8 @@ impl File for SlowFile {
         self.inner.set_len(len)
     }
     fn sync_data(&self) -> std::io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        thread::sleep(Duration::from_millis(1));
+        self.device.syncs.fetch_add(1, Ordering::Relaxed);
+        (self.device.meanwhile)();
         self.inner.sync_data()
     }
     fn sync_all(&self) -> std::io::Result<()> {
@@ -104,14 +116,48 @@ fn storm(log: &Log, threads: u8, each: u8, level: Durability) -> Vec<Vec<u8>> {
 
 #[test]
 fn four_threads_share_their_syncs() {
-    let (inner, syncs) = (mem(), Arc::new(AtomicU64::new(0)));
-    let vfs: Arc<dyn Vfs> = Arc::new(Slow { inner, syncs: Arc::clone(&syncs) });
+    let syncs = Arc::new(AtomicU64::new(0));
+    let meanwhile = Arc::new(|| thread::sleep(Duration::from_millis(1)));
+    let vfs: Arc<dyn Vfs> = Arc::new(Slow { inner: mem(), syncs: Arc::clone(&syncs), meanwhile });
     let log = Log::start(LogOptions { segment_bytes: 1 << 20, ..options(&vfs) });
     let order = storm(&log, 4, 50, Sync);
     assert_eq!(payloads(&vfs, BEGIN), order);
     let syncs = syncs.load(Ordering::Relaxed);
     assert!(syncs <= 150, "200 commits of four threads took {syncs} syncs");
     assert_eq!(log.counters().records, 200);
+}
+
+/// Covers: L2. A record that is appended while a round is at work is not in it.
+#[test]
+fn what_comes_during_a_round_belongs_to_the_next() {
+    let (mem, syncs) = (mem(), Arc::new(AtomicU64::new(0)));
+    let late = Arc::new(Mutex::new((None::<Arc<Log>>, None)));
+    let meanwhile = Arc::new({
+        let late = Arc::clone(&late);
+        move || {
+            let log = late.lock().0.take();
+            if let Some(log) = log {
+                let ticket = log.append(b"second", Sync).unwrap();
+                late.lock().1 = Some(ticket);
+            }
+        }
+    });
+    let vfs: Arc<dyn Vfs> = Arc::new(Slow { inner: mem.clone(), syncs: Arc::clone(&syncs), meanwhile });
+    let log = Arc::new(start(&vfs));
+    commit(&log, b"zeroth").unwrap();
+    late.lock().0 = Some(Arc::clone(&log));
+    let first = commit(&log, b"first").unwrap();
+    let second = late.lock().1.take().unwrap();
+    assert_eq!(payloads(&vfs, BEGIN), [b"zeroth".to_vec(), b"first".to_vec()], "the second is in memory only");
+    let before = syncs.load(Ordering::Relaxed);
+    log.wait(&second).unwrap();
+    assert_eq!(syncs.load(Ordering::Relaxed), before + 1);
+    assert_eq!(payloads(&vfs, BEGIN).len(), 3);
+    // The second was appended before the first was durable, and written after it: it tells.
+    let mut bad = bytes_of(&mem, 1);
+    bad[first.offset as usize - 1] ^= 1;
+    put_bytes(&mem, 1, &bad);
+    assert_eq!(read(&scan_options(&vfs, BEGIN)).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
 #[test]
