@@ -36,6 +36,8 @@ impl Log {
         let mut state = self.state.lock();
         let limit = state.holds.values().copied().fold(segment, u32::min);
         let going = state.segments.partition_point(|s| s.number < limit);
+        // Records that nobody needs any more need not be made durable either.
+        state.doubt.take_if(|(_, end)| end.end.segment < limit);
         let kept = state.segments.split_off(going);
         let mut going = std::mem::replace(&mut state.segments, kept);
         drop(state);
