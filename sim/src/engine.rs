@@ -12,16 +12,13 @@ use strandline::audit::Severity;
 use strandline::btree::TreeOptions;
 use strandline::sync::{ManualClock, SeededEntropy};
 use strandline::{
-    BackupOptions, CheckpointOptions, CheckpointRef, Contract, Database, Error, ErrorKind, Options, Progress, Table,
-    TableOptions, Transaction, Workers,
+    BackupOptions, CheckpointOptions, CheckpointRef, Contract, Database, Durability, Error, ErrorKind, Options,
+    Progress, Table, TableOptions, Transaction, Workers,
 };
 use strandline_vfs::Vfs;
 
 use crate::model::{Bytes, Drop, Level, Refusal};
 use crate::workload::Config;
-
-/// Whether the engine has a log.
-pub const LOG: bool = false;
 
 /// The name of the file that makes a directory of copied files a database.
 pub const MANIFEST: &str = "Strandline.manifest";
@@ -89,7 +86,7 @@ pub fn open(home: &Home) -> Answer<Db> {
     };
     let mut options = Options::new()
         .vfs(Arc::clone(&home.vfs))
-        .clock(Arc::new(ManualClock::new(1_700_000_000_000 + home.salt)))
+        .clock(Arc::new(ManualClock::new(1_700_000_000_000 + home.salt % 65_536)))
         .entropy(Arc::new(SeededEntropy::new(home.salt)))
         .create(home.create)
         .cache_bytes(config.cache)
@@ -99,7 +96,24 @@ pub fn open(home: &Home) -> Answer<Db> {
         let contract = if config.pinned { Contract::Pinned } else { Contract::Latest };
         options = options.unit(config.unit).contract(contract);
     }
-    Ok(Db(Arc::new(options.open(&home.dir)?)))
+    if let Some(on) = home.log {
+        options = options.log(on);
+        options = if on { options.keep_log(config.keep) } else { options };
+    }
+    options = options.durability(durability(config.level)).log_segment_bytes_unchecked(config.segment.into());
+    let db = Db(Arc::new(options.open(&home.dir)?));
+    if config.every > 0 && db.has_log() {
+        db.0.set_checkpoint_every_log_bytes(Some(config.every.into()))?;
+    }
+    Ok(db)
+}
+
+const fn durability(level: Level) -> Durability {
+    match level {
+        Level::Sync => Durability::Sync,
+        Level::Write => Durability::Write,
+        Level::Buffered => Durability::Buffered,
+    }
 }
 
 /// An open database, shared by those who work with it.
@@ -135,8 +149,7 @@ impl Db {
 
     /// Makes a table.
     pub fn create_table(&self, name: &str, logged: bool) -> Answer<()> {
-        let _ = logged;
-        Ok(self.0.create_table(name, TableOptions::new()).map(|_| ())?)
+        Ok(self.0.create_table(name, TableOptions::new().log(logged)).map(|_| ())?)
     }
 
     /// Drops a table.
@@ -164,40 +177,37 @@ impl Db {
     /// Whether there is a log.
     #[must_use]
     pub fn has_log(&self) -> bool {
-        false
+        self.0.settings().log.is_some()
     }
 
     /// The names of the tables that are out of the log.
     pub fn unlogged(&self) -> Answer<BTreeSet<String>> {
-        Ok(BTreeSet::new())
+        Ok(self.0.tables()?.into_iter().filter(|t| !t.logged).map(|t| t.name).collect())
     }
 
     /// Takes a table into the log, or out of it.
     pub fn set_table_log(&self, name: &str, on: bool) -> Answer<()> {
-        let _ = (name, on);
-        unavailable()
+        Ok(self.0.set_table_log(name, on)?)
     }
 
     /// Brings everything in the log to the system, or to the medium.
     pub fn sync_log(&self, level: Level) -> Answer<()> {
-        let _ = level;
-        unavailable()
+        Ok(self.0.sync_log(durability(level))?)
     }
 
     /// Writes a message into the log.
     pub fn log_message(&self, text: &str) -> Answer<()> {
-        let _ = text;
-        unavailable()
+        Ok(self.0.log_message(text)?)
     }
 
     /// Does what is due in the background, once.
     pub fn drive(&self) -> Answer<()> {
-        unavailable()
+        Ok(self.0.drive().map(|_| ())?)
     }
 
     /// Removes segments that no checkpoint needs.
     pub fn remove_log(&self) -> Answer<()> {
-        unavailable()
+        Ok(self.0.remove_log().map(|_| ())?)
     }
 
     /// Takes a checkpoint.
@@ -251,7 +261,7 @@ impl Db {
 
     /// Opens a backup of the log alone.
     pub fn log_backup(&self) -> Answer<Backup<'_>> {
-        unavailable()
+        Ok(Backup(self.0.backup(BackupOptions::new().log_only())?))
     }
 
     /// Opens a backup.
@@ -331,8 +341,10 @@ impl Txn<'_> {
 
     /// Commits.
     pub fn commit(self, level: Option<Level>) -> Answer<()> {
-        let _ = level;
-        Ok(self.txn.commit().map(|_| ())?)
+        match level {
+            Some(level) => Ok(self.txn.commit_with(durability(level)).map(|_| ())?),
+            None => Ok(self.txn.commit().map(|_| ())?),
+        }
     }
 
     /// Rolls back.
@@ -445,14 +457,14 @@ impl Backup<'_> {
     }
 
     /// Copies the segments that were closed since into a copy.
-    pub fn catch_up(&self, dir: &Path) -> Answer<()> {
-        let _ = dir;
-        unavailable()
+    pub fn catch_up(&mut self, vfs: &Arc<dyn Vfs>, increment: &Path, copy: &Path) -> Answer<()> {
+        self.0.catch_up()?.copy_to(increment, go_on)?;
+        apply(vfs, increment, copy)
     }
 
     /// Removes segments that were listed and that no checkpoint needs.
-    pub fn remove_log(&self) -> Answer<()> {
-        unavailable()
+    pub fn remove_log(&mut self) -> Answer<()> {
+        Ok(self.0.remove_log().map(|_| ())?)
     }
 
     /// Ends the backup.
@@ -492,8 +504,4 @@ pub fn verify_copy(vfs: &Arc<dyn Vfs>, dir: &Path) -> Answer<Vec<String>> {
 /// Whatever the engine refuses.
 pub fn apply(vfs: &Arc<dyn Vfs>, increment: &Path, copy: &Path) -> Answer<()> {
     Ok(strandline::backup::apply(&**vfs, increment, copy, &mut go_on).map(|_| ())?)
-}
-
-fn unavailable<T>() -> Answer<T> {
-    Err(Fault { refusal: Refusal::Other, text: "the engine has no log".to_owned() })
 }

@@ -131,10 +131,13 @@ impl Session<'_, '_> {
     /// A copy of the open backup gets the segments that were written since.
     pub(super) fn catch_up(&mut self) -> Step {
         let Some(number) = self.copy_with_log(|n| self.made.contains(&n)) else { return Ok(()) };
-        let Some(backup) = self.backup.take() else { return Ok(()) };
+        let Some(mut backup) = self.backup.take() else { return Ok(()) };
         self.begin_stage(number);
+        self.increments += 1;
         let dir = self.world.copies[number].dir.clone();
-        let answer = backup.catch_up(&dir);
+        let increment = self.world.shelf.join(format!("catch-up-{}-{}", self.world.opened(), self.increments));
+        let fleet: Arc<dyn Vfs> = self.world.fleet.clone();
+        let answer = backup.catch_up(&fleet, &increment, &dir);
         self.backup = Some(backup);
         told(expect(Rule::FullModel, &refusal(&answer, |()| ()), &[Ok(())]), &answer)?;
         self.copy_is_complete(number);

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use super::session::{Session, Step, expect, read_failed, refusal, same_rows, told};
 use super::world::Failure;
 use crate::engine::{Answer, Db};
-use crate::model::{Checkpoints, Drop, Level, Logged, Refusal, Rows, TableSet, Visible};
+use crate::model::{Checkpoints, Drop, Level, Logged, Refusal, Rows, TableSet, Taken, Visible};
 use crate::oracle::Rule;
 use crate::workload::Trouble;
 
@@ -148,20 +148,49 @@ impl Session<'_, '_> {
     /// Takes a table into the log or out of it.
     pub(super) fn table_log(&mut self, name: &str, on: bool) -> Step {
         let Some(&id) = self.world.live.tables.get(name) else { return Ok(()) };
-        let mut next = self.world.live.checkpoints.clone();
-        let changes = if on { next.unlogged.remove(&id) } else { next.unlogged.insert(id) };
+        let allowed = match () {
+            () if !self.world.logging => Err(Refusal::Invalid),
+            () if on && self.world.live.backup.is_some() && self.world.live.checkpoints.unlogged.contains(&id) => {
+                Err(Refusal::Busy)
+            }
+            () => Ok(()),
+        };
+        let changes = allowed.is_ok() && on == self.world.live.checkpoints.unlogged.contains(&id);
         if changes {
-            next.change_catalog(|_| ());
-            let names = self.world.live.tables.clone();
-            self.begin_change(&next, names, &format!("log {} for {name}", if on { "on" } else { "off" }));
+            // A checkpoint before, so that nothing but the log knows what was in the log alone; the change; a checkpoint
+            // after, from which on the log is enough.
+            let taken = Taken::default();
+            let visible = self.world.live.after_checkpoint(None, &taken);
+            self.begin_point(visible.clone(), "checkpoint before a change of what is logged");
+            let mut unlogged = visible.unlogged.clone();
+            if on {
+                unlogged.remove(&id)
+            } else {
+                unlogged.insert(id)
+            };
+            let after = Visible { unlogged: unlogged.clone(), ..visible };
+            self.begin_point(after.clone(), "change of what is logged");
+            let at = self.world.src.event();
+            self.world.history.begin_entry(
+                Logged { unlogged, ..self.world.live.logged() },
+                at,
+                "change of what is logged",
+            );
+            self.begin_point(after, "checkpoint after a change of what is logged");
         }
         let answer =
             if changes { self.changing(|db| db.set_table_log(name, on)) } else { self.db.set_table_log(name, on) };
-        told(expect(Rule::Contract, &refusal(&answer, |()| ()), &[Ok(())]), &answer)?;
+        told(expect(Rule::Contract, &refusal(&answer, |()| ()), &[allowed]), &answer)?;
         if changes {
             self.ack_change();
-            self.world.live.checkpoints = next;
-            self.world.mark("table taken into the log or out of it");
+            self.world.live.checkpoint(None, &Taken::default());
+            let unlogged = &mut self.world.live.checkpoints.unlogged;
+            if on {
+                unlogged.remove(&id)
+            } else {
+                unlogged.insert(id)
+            };
+            self.world.mark(if on { "table taken into the log" } else { "table taken out of the log" });
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ impl Session<'_, '_> {
     }
 
     pub(super) fn remove_log(&mut self, backup: bool) -> Step {
-        let answer = match &self.backup {
+        let answer = match &mut self.backup {
             Some(open) if backup => open.remove_log(),
             _ => self.db.remove_log(),
         };

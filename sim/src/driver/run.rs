@@ -103,7 +103,7 @@ fn sessions(world: &mut World, source: &mut dyn Source) -> Result<(), Failure> {
         if last != End::Failed {
             let closed = close(db, world);
             match closed {
-                Err(f) if world.trouble.is_some() && f.refused.is_some() => last = End::Failed,
+                Err(f) if world.fails() && f.refused.is_some() => last = End::Failed,
                 other => other?,
             }
         } else {
@@ -183,7 +183,7 @@ fn session(db: &Db, world: &mut World, source: &mut dyn Source) -> Result<End, F
         }
     }
     match session.leave() {
-        Err(f) if session.world().trouble.is_some() && f.refused.is_some() => {
+        Err(f) if session.world().fails() && f.refused.is_some() => {
             session.forsake();
             Ok(End::Failed)
         }

@@ -142,7 +142,10 @@ impl<'d, 'w> Session<'d, 'w> {
     /// nothing but opening it again is promised.
     fn excuse(&mut self, failure: Failure) -> Result<bool, Failure> {
         self.roll_back(OWN);
-        match (self.world.trouble, failure.refused) {
+        let (now, before) = (self.world.trouble, self.world.hurt);
+        // A database that was hurt says so whatever ails it now.
+        let trouble = if failure.refused == Some(Refusal::Other) { before.or(now) } else { now.or(before) };
+        match (trouble, failure.refused) {
             (Some(Trouble::Full), Some(Refusal::Damage)) => {
                 self.world.mark("refused on a full disk");
                 Ok(true)
@@ -186,7 +189,8 @@ impl<'d, 'w> Session<'d, 'w> {
 
     /// After a failed sync of the log no call may say that anything is durable, although the disk is well again.
     fn must_stop(&mut self) -> Step {
-        let sync = matches!(self.world.trouble, Some(Trouble::SyncKeep | Trouble::SyncRevert | Trouble::SyncDirty));
+        let trouble = self.world.trouble.or(self.world.hurt);
+        let sync = matches!(trouble, Some(Trouble::SyncKeep | Trouble::SyncRevert | Trouble::SyncDirty));
         if !sync || !std::mem::take(&mut self.log_failed) {
             return Ok(());
         }

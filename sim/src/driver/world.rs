@@ -139,6 +139,8 @@ pub struct World {
     pub marks: Marks,
     /// How the first disk fails at present.
     pub trouble: Option<Trouble>,
+    /// How it failed earlier while the database was open: a call may have met that without being harmed itself.
+    pub hurt: Option<Trouble>,
     /// The event of the first disk at which the first open had succeeded.
     pub created: Option<u64>,
     /// Fingerprints of other states that the disk, when it was given to this world, might as well have shown: until the
@@ -150,6 +152,8 @@ pub struct World {
     pub logging: bool,
     /// Whether there is to be one from the next open on, if that is to change.
     pub log_wanted: Option<bool>,
+    /// What the chance of each open is made of: the names of histories are drawn, and no two worlds may draw the same.
+    pub chance: u64,
     opened: u64,
 }
 
@@ -190,11 +194,13 @@ impl World {
             done: Vec::new(),
             marks: Marks::new(),
             trouble: None,
+            hurt: None,
             created: None,
             unseen: Vec::new(),
             numbers: Vec::new(),
             logging: false,
             log_wanted: None,
+            chance: 0,
             opened: 0,
         }
     }
@@ -202,8 +208,10 @@ impl World {
     /// How to open the database; each open has its own chance.
     pub fn next_open(&mut self) -> Home {
         self.opened += 1;
+        self.hurt = None;
         let (dir, config) = (self.home.clone(), self.config.clone());
-        Home { vfs: self.fleet.clone(), dir, config, create: true, salt: self.opened, log: self.log_wanted.take() }
+        let salt = self.chance.wrapping_add(self.opened);
+        Home { vfs: self.fleet.clone(), dir, config, create: true, salt, log: self.log_wanted.take() }
     }
 
     /// How often the database was opened.
@@ -247,7 +255,15 @@ impl World {
     pub fn heal(&mut self) {
         self.src.set_quota(None);
         self.src.clear_faults();
+        let passing = matches!(self.trouble, Some(Trouble::Full | Trouble::Short | Trouble::Interrupt));
+        self.hurt = self.trouble.filter(|_| !passing).or(self.hurt);
         self.trouble = None;
+    }
+
+    /// True when refusals may be the disk's fault.
+    #[must_use]
+    pub const fn fails(&self) -> bool {
+        self.trouble.is_some() || self.hurt.is_some()
     }
 
     /// Notes the number of a checkpoint that is acknowledged now. It must be new, whatever became of earlier ones.

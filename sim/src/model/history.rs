@@ -399,9 +399,10 @@ impl History {
         format!("{point} with the log up to entry {entry} ({})", era.log.entries()[entry].why)
     }
 
-    /// The states that one damaged place of the log may leave at `at`, when nothing is reported.
+    /// The states that one damaged place of the log may leave at `at` when nothing is reported, and the entry that is in all
+    /// of them.
     #[must_use]
-    pub fn witnessed(&self, at: u64) -> Allowed {
+    pub fn witnessed(&self, at: u64) -> (usize, Allowed) {
         let mut allowed = self.allowed(at, at);
         let era = &self.eras[allowed.era];
         let least = era.log.witnessed(at);
@@ -410,7 +411,7 @@ impl History {
         if let Some(pin) = era.pins.iter().find(|p| p.open_ack <= at && at < p.close_ack) {
             allowed.states.extend((least..=era.log.newest(at)).map(|n| State::Fallen(pin.point, n)));
         }
-        allowed
+        (least, allowed)
     }
 }
 

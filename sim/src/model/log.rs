@@ -190,7 +190,9 @@ impl LogChain {
         };
         if !catalog {
             let latest = base.latest.iter().map(|(name, old)| (name.clone(), rows(old.table()))).collect();
-            return Visible { latest, ..base.clone() };
+            // What was replayed is in a newer checkpoint, without a name.
+            let newest = base.newest.clone().filter(|_| n == from);
+            return Visible { latest, newest, ..base.clone() };
         }
         let latest = state.names.iter().map(|(name, id)| (name.clone(), rows(*id))).collect();
         let alive: BTreeSet<u32> = state.names.values().copied().collect();

@@ -38,7 +38,84 @@ pub fn damage(world: &World, older: &[Barrier], dice: &mut dyn Dice, times: u32)
         guarded(|| read(&disk, world, &expected, one_table)).map_err(|f| f.at(what))?;
     }
     copies(world, dice, times)?;
+    log(world, older, dice, times)?;
     Ok(times.into())
+}
+
+/// Damages a segment of a log that is still needed, on a disk that holds everything. What was acknowledged may go without a
+/// word only if nothing later in the log knows of it.
+fn log(world: &World, barriers: &[Barrier], dice: &mut dyn Dice, times: u32) -> Result<(), Failure> {
+    let rich: Vec<&Barrier> = barriers.iter().filter(|b| world.history.witnessed(b.event).0 > 0).collect();
+    for _ in 0..if rich.is_empty() { 0 } else { times } {
+        let barrier = rich[dice.choose(rich.len() as u32) as usize];
+        let frame = barrier.frame();
+        let image = frame.image(&frame.all());
+        let segments: Vec<(PathBuf, Vec<u8>)> = image
+            .contents()
+            .into_iter()
+            .filter_map(|(path, bytes)| Some((path, bytes?)))
+            .filter(|(path, bytes)| !bytes.is_empty() && path.to_string_lossy().contains("StrandlineLog."))
+            .collect();
+        if segments.is_empty() {
+            continue;
+        }
+        let disk = image.boot();
+        let Some(what) = rot(&disk, &segments, dice) else { continue };
+        let look = || rotten_log(&disk, world, barrier.event);
+        guarded(look).map_err(|f| f.at(format!("{what}, event {}", barrier.event)))?;
+    }
+    Ok(())
+}
+
+/// What a damaged log gives: an error, or a state that was promised as far as anything can know.
+fn rotten_log(disk: &SimDisk, world: &World, at: u64) -> Result<(), Failure> {
+    let fleet = Arc::new(Fleet::new(&[("src", disk.clone())]));
+    let config = world.config.clone();
+    let home = Home { vfs: fleet, dir: world.home.clone(), config, create: false, salt: u64::MAX, log: None };
+    let db = match engine::open(&home) {
+        Ok(db) => db,
+        Err(f) if f.refusal == Refusal::Damage => return Ok(()),
+        Err(f) => return Err(Failure::new(Rule::Typed, format!("a damaged log is reported as {}", f.text))),
+    };
+    let shown = super::observe::show(&db).map_err(|f| Failure::new(Rule::Quiet, f.text))?;
+    disk.kill();
+    drop(db);
+    let (_, allowed) = world.history.witnessed(at);
+    if world.history.find(&allowed, shown.fingerprint).is_some() {
+        return Ok(());
+    }
+    let rule =
+        if world.history.recognise(&allowed, shown.fingerprint).is_some() { Rule::Durable } else { Rule::Prefix };
+    let last = allowed.states.last().map(|s| world.history.visible(&allowed, *s).to_string()).unwrap_or_default();
+    Err(Failure::new(
+        rule,
+        format!("a damaged log is opened without a word and shows {shown}; expected such as {last}"),
+    ))
+}
+
+/// Damages one sector.
+fn rot(disk: &SimDisk, files: &[(PathBuf, Vec<u8>)], dice: &mut dyn Dice) -> Option<String> {
+    let (path, bytes) = &files[dice.choose(files.len() as u32) as usize];
+    let used: Vec<usize> =
+        (0..bytes.len()).step_by(512).filter(|&b| bytes[b..].iter().take(512).any(|x| *x != 0)).collect();
+    let block = *used.get(dice.choose(used.len() as u32) as usize)? as u64;
+    let len = 512.min(bytes.len() as u64 - block);
+    let name = path.display();
+    match dice.choose(4) {
+        0 | 1 => {
+            let (at, bit) = (block + u64::from(dice.choose(64.min(len as u32))), dice.choose(8) as u8);
+            disk.flip(path, at, bit).ok()?;
+            Some(format!("bit {bit} of byte {at} of {name} flipped"))
+        }
+        2 => {
+            disk.make_unreadable(path, block..block + len).ok()?;
+            Some(format!("sector at {block} of {name} unreadable"))
+        }
+        _ => {
+            disk.overwrite(path, block, &vec![0; len as usize]).ok()?;
+            Some(format!("sector at {block} of {name} lost"))
+        }
+    }
 }
 
 fn guarded(look: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
@@ -143,8 +220,14 @@ fn stale(disk: &SimDisk, path: &Path, now: &[u8], older: &[Barrier], dice: &mut 
 /// the database opens, and the others read.
 fn read(disk: &SimDisk, world: &World, expected: &Visible, one_table: bool) -> Result<(), Failure> {
     let fleet = Arc::new(Fleet::new(&[("src", disk.clone())]));
-    let home =
-        Home { vfs: fleet, dir: world.home.clone(), config: world.config.clone(), create: false, salt: 1, log: None };
+    let home = Home {
+        vfs: fleet,
+        dir: world.home.clone(),
+        config: world.config.clone(),
+        create: false,
+        salt: u64::MAX,
+        log: None,
+    };
     let honest = |refusal: Refusal, text: &str| match refusal {
         Refusal::Damage => Ok(()),
         other => Err(Failure::new(Rule::Typed, format!("damage is reported as {other:?}: {text}"))),

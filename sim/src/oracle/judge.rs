@@ -237,7 +237,7 @@ impl Judge {
         self.count.images += 1;
         self.count.recoveries += 1;
         let verify = self.effort.verify > 0 && hash.is_multiple_of(self.effort.verify.into());
-        let outcome = Arc::new(open_image(image.boot(), config, home, create, verify));
+        let outcome = Arc::new(open_image(image.boot(), config, home, create, verify, hash));
         self.verdicts.insert((hash, place), Arc::clone(&outcome));
         outcome
     }
@@ -260,6 +260,7 @@ impl Judge {
         let disk = image.boot();
         let mut world = World::on(disk, &before.home, &before.config, visible);
         world.unseen = unseen;
+        world.chance = hash << 8;
         // What had been acknowledged before the cut stays taken, even if the checkpoint itself is given up. Numbers of this
         // world come later than all events of that one.
         let taken = before.numbers.iter().filter(|(event, _)| *event <= cut);
@@ -327,10 +328,10 @@ impl Judge {
 }
 
 /// Opens a disk with the engine's recovery and reads everything.
-fn open_image(disk: SimDisk, config: &Config, home: &Path, create: bool, verify: bool) -> Outcome {
+fn open_image(disk: SimDisk, config: &Config, home: &Path, create: bool, verify: bool, hash: u64) -> Outcome {
     let name = home.components().nth(1).map(|c| c.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
     let fleet = Arc::new(Fleet::new(&[(&name, disk.clone())]));
-    let home = Home { vfs: fleet, dir: home.to_owned(), config: config.clone(), create, salt: 1, log: None };
+    let home = Home { vfs: fleet, dir: home.to_owned(), config: config.clone(), create, salt: !hash, log: None };
     let look = || {
         let db = match engine::open(&home) {
             Ok(db) => db,

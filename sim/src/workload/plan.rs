@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::op::{Ends, KEYS, Op, Trouble, checkpoint_name};
-use crate::engine;
 use crate::model::{Drop, Level};
 
 /// A source of choices: a number below `bound` (0 when `bound` is 0 or 1). Zero is the dullest choice.
@@ -82,7 +81,7 @@ impl Config {
         let keys = pick(dice, &[KEYS.into(), 8, 24, KEYS.into()]) as u16;
         let sizes = pick(dice, &[3, 4, 5, 7, 5]);
         let length = 10 + dice.choose(50);
-        let log = engine::LOG && dice.choose(3) != 0;
+        let log = dice.choose(3) != 0;
         let segment = pick(dice, &[4096, 2048, 16384, 1 << 20]);
         let keep = dice.one_in(3);
         let level = Level::ALL[pick(dice, &[0, 2, 1, 2]) as usize];
@@ -464,7 +463,6 @@ fn makes_sense(kind: Kind, sight: &Sight) -> bool {
         Kind::SyncLog | Kind::LogMessage | Kind::Drive | Kind::RemoveLog | Kind::TableLog => sight.log,
         Kind::CatchUp => sight.log && sight.backup,
         Kind::LogIncrement => sight.copy && !sight.backup,
-        Kind::SetLog => engine::LOG,
         _ => true,
     }
 }
