@@ -57,6 +57,12 @@ impl CheckpointSeq {
         Self(((self.0 >> MINOR_BITS) + 1) << MINOR_BITS)
     }
 
+    /// True for the number of a change of the catalog alone.
+    #[must_use]
+    pub const fn is_minor(self) -> bool {
+        self.0 & ((1 << MINOR_BITS) - 1) != 0
+    }
+
     /// The next number for a change of the catalog alone; `None` when the minor part is used up and a checkpoint of the
     /// whole database must come first.
     #[must_use]

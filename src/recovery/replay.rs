@@ -111,6 +111,20 @@ impl Tail {
         let work = cut || has_work(&options, &end, root.newest.seq)?;
         Ok(Some(Self { options, end, work, cut }))
     }
+
+    /// Whether the log tells of the change of the set of tables that was made durable under `seq`.
+    ///
+    /// # Errors
+    /// Those of [`Tail::read`].
+    pub fn tells(&self, seq: CheckpointSeq) -> Result<bool> {
+        let mut scanner = Scanner::new(&self.options, &self.end);
+        while let Some((lsn, payload)) = scanner.next_record()? {
+            if matches!(decode(&self.options, lsn, payload)?, Record::Schema { seq: told, .. } if told == seq) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Source {

@@ -72,14 +72,15 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
         opened.report.strangers.retain(|name| !source.owns(request, from, name));
         return Ok(opened);
     }
-    if tail.as_ref().is_some_and(|t| t.cut) {
+    if tail.as_ref().is_some_and(|t| t.cut) || lacks_newest(&root, tail.as_ref())? {
         root.fork(Lineage(request.entropy.next_u64()));
     }
     prepare_log_dir(request, &root.settings)?;
     let dir = log_dir(&request.home, &root.settings);
     let locks = if dir == request.home { None } else { lock(request, &dir.join(LOCK_FILE))? };
     let next = Next::after(request, &root, tail.as_ref(), &source, &dir)?;
-    changed |= next.enter(&mut root, work);
+    let entered = next.enter(&mut root, work);
+    changed |= entered;
     let log = root.settings.log.is_some().then(|| Arc::new(next.log(request, &root, &dir)));
     let fallen = matches!(kind, RecoveryKind::FellBack { .. });
     let mut opened = load(request, slots, root.clone(), kind, log)?;
@@ -95,6 +96,10 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
             opened.report.replayed = Some(replay(&opened.catalog, tail, &source)?);
             opened.checkpointer.take(&CheckpointOptions::new().force(true))?;
         }
+        // The log begins here and does not tell of the newest change of the set of tables: see `lacks_newest`.
+        None if entered && keeps(&root) && root.newest.seq.is_minor() => {
+            opened.checkpointer.take(&CheckpointOptions::new().force(true))?;
+        }
         None if changed => opened
             .catalog
             .update_root(|on_disk| *on_disk = RootRecord { generation: on_disk.generation, ..root.clone() })?,
@@ -103,6 +108,23 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
     opened.catalog.repair_slots()?;
     next.retire(request, &opened, tail.as_ref())?;
     Ok(opened)
+}
+
+fn keeps(root: &RootRecord) -> bool {
+    root.settings.log.as_ref().is_some_and(|log| log.keep)
+}
+
+/// True when the log lacks the newest change of the set of tables. A change is durable in the catalog first and then in the
+/// log, and the database died in between. Nothing is lost here, but whoever rolls a copy forward with such a log would never
+/// learn of the change: no copy may, so the history forks. Only a log that is kept rolls copies forward.
+fn lacks_newest(root: &RootRecord, tail: Option<&Tail>) -> Result<bool> {
+    let newest = root.newest.seq;
+    match tail {
+        Some(tail) if keeps(root) && newest.is_minor() && tail.options.from.lineage == root.lineage => {
+            tail.tells(newest).map(|told| !told)
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Settings that the caller states: the allocation unit and the log's directory stay, the rest may change.

@@ -493,3 +493,52 @@ fn every_copy_of_a_busy_database_is_one_state() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
+
+/// Covers: LI-4, LI-5 in spirit. A change of the set of tables that is durable, and that the log does not tell of because the
+/// database died before it could, is never left out in silence.
+#[test]
+fn a_change_that_the_log_never_told_needs_a_new_full_backup() {
+    let stage = Stage::new();
+    let vfs = FaultVfs::new(Arc::new(stage.vfs.clone()));
+    let options = || stage.options().vfs(Arc::new(vfs.clone())).keep_log(true).log_segment_bytes_unchecked(16 << 10);
+    let db = options().create(true).log(true).open(HOME).unwrap();
+    fill(&db, "t", 10, "a");
+    full(&db, "copy");
+    put(&db, "t", "k", "in the segment that takes the record");
+    vfs.inject(Fault::on(Call::Write).in_path("StrandlineLog").error(std::io::ErrorKind::Other));
+    assert_eq!(kind(db.rename_table("t", "renamed")), ErrorKind::Io);
+    drop(db);
+    vfs.heal();
+    let db = options().open(HOME).unwrap();
+    assert_eq!(table_names(&db), ["renamed"], "the change is durable");
+    fill(&db, "renamed", 20, "b");
+    increment(&db, "after");
+    assert_eq!(kind(apply(&stage, "after", "copy")), ErrorKind::WrongBase);
+    full(&db, "new");
+    drop(db);
+    let db = options().open(HOME).unwrap();
+    fill(&db, "renamed", 30, "c");
+    increment(&db, "later");
+    apply(&stage, "later", "new").unwrap();
+    assert_eq!(restored(&stage, "new"), contents(&db));
+}
+
+/// Covers: LI-1. A log that begins on top of a change of the set of tables rolls copies forward, however often the database
+/// is opened meanwhile.
+#[test]
+fn a_log_that_begins_after_a_change_is_whole() {
+    let stage = Stage::new();
+    for name in ["first", "t"] {
+        let db = stage.options().create(true).open(HOME).unwrap();
+        db.create_table(name, TableOptions::new()).unwrap();
+        db.close().unwrap();
+    }
+    let db = create(&stage);
+    full(&db, "copy");
+    drop(db);
+    let db = create(&stage);
+    fill(&db, "t", 20, "b");
+    increment(&db, "after");
+    apply(&stage, "after", "copy").unwrap();
+    assert_eq!(restored(&stage, "copy"), contents(&db));
+}
