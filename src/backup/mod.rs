@@ -3,14 +3,15 @@
 //! A backup pins one checkpoint P. What P reaches is never overwritten while it is pinned (B1), and what is written
 //! meanwhile P does not reach; so the files may be copied while the database works, in any order, by anyone. The bytes
 //! that a table's file had at P are enough, and more do no harm. What the copy is, is said by the [`Manifest`], written
-//! last.
+//! last. Of a database with a log the segments from P's position on travel too, closed, and opening the copy replays them.
 //!
 //! ```text
 //! plan    P and its catalog  ->  the items to copy and the unsealed manifest
 //! run     plan               ->  a sink: a directory, a stream; piece checksums on the way; the manifest last
-//! verify  a copy             ->  presence, sizes, pieces, then every block that the manifest's root reaches
+//! verify  a copy             ->  presence, sizes, pieces, the log, then every block that the manifest's root reaches
 //! restore a copy, a stream   ->  a fresh directory, by the same engine, verified
 //! since   plan, origin       ->  the plan of an increment: what was born after the origin
+//! log     segments           ->  the plan of an increment from the log: what a copy lacks of it
 //! apply   increment, copy    ->  the copy rolled forward
 //! ```
 //!
