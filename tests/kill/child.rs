@@ -49,7 +49,9 @@ impl Level {
     /// and pages leave memory all the time.
     pub fn options(self) -> Options {
         let options = Options::new().create(true).log(true).contract(self.contract()).durability(self.durability());
-        let options = options.log_segment_bytes(100 << 10).cache_bytes(8 << 20);
+        // A change of segments writes out what is buffered: with larger ones a kill finds something that nobody promised.
+        let segment = if self == Self::Buffered { 2 << 20 } else { 100 << 10 };
+        let options = options.log_segment_bytes(segment).cache_bytes(8 << 20);
         if self == Self::Write { options.log_dir("wal") } else { options }
     }
 }
@@ -326,6 +328,8 @@ impl<'c> Keeper<'c> {
         let level = if self.dice.roll(2) == 0 { Durability::Sync } else { Durability::Write };
         self.child.db.sync_log(level)?;
         self.child.pipe.tell(&Event::Covered(done));
+        // Nothing else that covers commits comes soon, so a kill now shows whether this call did.
+        thread::sleep(Duration::from_millis(self.dice.roll(16)));
         Ok(())
     }
 

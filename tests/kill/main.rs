@@ -42,7 +42,7 @@ use wire::Event;
 const ORDERS: &str = "STRANDLINE_KILL_ORDERS";
 const HOME: &str = "STRANDLINE_KILL_HOME";
 /// Rounds of each level in a run of all tests.
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 35;
 
 /// Not a test of its own: what the process to be killed runs.
 #[test]
