@@ -265,7 +265,7 @@ pub fn seal_tail(o: &ScanOptions, end: &LogEnd) -> Result<LogEnd> {
     let (Some(last), true) = (end.parts.last(), end.is_in_doubt()) else { return Ok(end.clone()) };
     let number = last.header.number;
     let known = if end.synced.segment == number { u64::from(end.synced.offset) } else { 0 };
-    let part = Part { start: known.max(last.start), limit: Some(u64::from(end.end.offset)), ..last.clone() };
+    let part = Part { start: sure_end(o, last, known)?, limit: Some(u64::from(end.end.offset)), ..last.clone() };
     let header =
         SegmentHeader { number: end.next, previous: Lsn { segment: number, offset: part.start as u32 }, ..part.header };
     let path = o.dir.join(segment_name(header.number));
@@ -283,6 +283,16 @@ pub fn seal_tail(o: &ScanOptions, end: &LogEnd) -> Result<LogEnd> {
     }
     sealed.parts.push(Part { path, header, start: u64::from(o.unit), limit: Some(u64::from(tail)) });
     Ok(sealed)
+}
+
+/// Where the last record of a part ends that lies wholly before `known`. In a log that nobody forged that is `known`.
+fn sure_end(o: &ScanOptions, part: &Part, known: u64) -> Result<u64> {
+    let mut sure = part.start;
+    let mut walk = part.walk(o)?;
+    while sure < known && matches!(walk.step(), Step::Record { .. }) && walk.tail <= known {
+        sure = walk.tail;
+    }
+    Ok(sure)
 }
 
 /// Writes the records of a part into a file of their own, durable; returns where they end.
