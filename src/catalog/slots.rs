@@ -92,6 +92,21 @@ impl RootSlots {
         self.sole_holder.map(|holder| 1 - holder)
     }
 
+    /// Makes what was read hold in both slots, durably, when only one of them said so: after a sync that failed, that one may
+    /// stand in the cache alone, and the medium may still have the record before it. Nothing may be written over that only
+    /// that record reaches, not even by a recovery. Returns the generation under which it was written, if it was.
+    ///
+    /// # Errors
+    /// As [`RootSlots::publish`].
+    pub fn settle(&mut self) -> Result<Option<u64>> {
+        let (Some(holder), Some(found)) = (self.sole_holder, self.found.take()) else { return Ok(None) };
+        let mut record = *found;
+        record.generation += if (record.generation + 1) % 2 == (1 - holder) as u64 { 1 } else { 2 };
+        self.publish(&record)?;
+        self.mirror(&record)?;
+        Ok(Some(record.generation))
+    }
+
     /// Makes `record` the truth: durable in one slot when this returns.
     ///
     /// # Errors

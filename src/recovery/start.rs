@@ -52,7 +52,7 @@ pub(super) fn log_dir(home: &Path, settings: &Settings) -> PathBuf {
 
 /// Loads the catalog, replays the log over it, and makes the outcome durable with all else that this open decides.
 pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<Opened, Refused> {
-    let Start { slots, mut root, kind, source, mut changed } = start;
+    let Start { mut slots, mut root, kind, source, mut changed } = start;
     let tail = Tail::read(request, &root, &source)?;
     let work = tail.as_ref().is_some_and(|t| t.work);
     if work && request.refuse_recovery {
@@ -83,7 +83,10 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
     changed |= entered;
     let log = root.settings.log.is_some().then(|| Arc::new(next.log(request, &root, &dir)));
     let fallen = matches!(kind, RecoveryKind::FellBack { .. });
+    let settled = slots.as_mut().map_or(Ok(None), RootSlots::settle)?;
+    root.generation = settled.unwrap_or(root.generation);
     let mut opened = load(request, slots, root.clone(), kind, log)?;
+    opened.report.slot_repaired |= settled.is_some();
     opened.report.strangers.retain(|name| !source.owns(request, from, name));
     opened.locks.extend(locks);
     match tail.as_ref().filter(|_| work) {
