@@ -99,7 +99,9 @@ impl RootSlots {
     /// # Errors
     /// As [`RootSlots::publish`].
     pub fn settle(&mut self) -> Result<Option<u64>> {
-        let (Some(holder), Some(found)) = (self.sole_holder, self.found.take()) else { return Ok(None) };
+        // Where both said so, what was read stays, for R3.
+        let Some(holder) = self.sole_holder else { return Ok(None) };
+        let Some(found) = self.found.take() else { return Ok(None) };
         let mut record = *found;
         record.generation += if (record.generation + 1) % 2 == (1 - holder) as u64 { 1 } else { 2 };
         self.publish(&record)?;

@@ -263,7 +263,7 @@ impl LogReader {
         let message = format!("log segment {} belongs to the history {}, not to {ours}", header.number, header.lineage);
         Error::new(ErrorKind::WrongBase, message)
             .at(&segment.path, None)
-            .remedy("remove the file: it comes from another database, or from a history that was given up")
+            .remedy("move the file away: it comes from another database, or from a history that was given up")
     }
 }
 

@@ -53,9 +53,13 @@ pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentInfo>> {
         other => other.map_err(|e| Error::io(e, "list the directory", dir))?,
     };
     let mut found = Vec::new();
-    for entry in entries.iter().filter(|e| e.kind != FileKind::Directory) {
+    for entry in &entries {
         let Some(number) = entry.name.to_str().and_then(segment_number) else { continue };
         let path = dir.join(&entry.name);
+        if entry.kind == FileKind::Directory {
+            let what = "a directory stands in the place of a log segment";
+            return Err(Error::corrupt(what).at(&path, None).remedy("put the segment back, or remove the directory"));
+        }
         let meta = vfs.metadata(&path).map_err(|e| Error::io(e, "look at", &path))?;
         found.push(SegmentInfo { number, bytes: meta.map_or(0, |m| m.len), path });
     }
@@ -97,7 +101,7 @@ fn check(
     if header.lineage != o.from.lineage {
         let (ours, theirs) = (o.from.lineage, header.lineage);
         let message = format!("log segment {} belongs to the history {theirs}, not to {ours}", info.number);
-        let remedy = "remove the file: it comes from another database";
+        let remedy = "move the file away: it comes from another database, or from before this one parted from it";
         return Err(Error::new(ErrorKind::WrongBase, message).at(&info.path, None).remedy(remedy));
     }
     if header.unit != o.unit {

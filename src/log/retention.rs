@@ -55,6 +55,8 @@ impl Log {
         if !going.is_empty() {
             let mut state = self.state.lock();
             state.segments.splice(0..0, going);
+            // Somebody else may have put some back meanwhile.
+            state.segments.sort_by_key(|s| s.number);
         }
         if !gone.is_empty() && failed.is_none() {
             self.vfs.sync_dir(&self.dir).map_err(|e| Error::io(e, "sync the directory", &self.dir))?;

@@ -300,9 +300,12 @@ fn create(request: &Request) -> std::result::Result<Opened, Refused> {
         root.newest.log = Some(LogPosition { lineage: root.lineage, lsn: Lsn { segment: 1, offset: 0 } });
     }
     let source = Source::home(log_dir(&request.home, &root.settings));
-    prepare_log_dir(request, &root.settings)?;
-    let slots = Some(RootSlots::create(&*request.vfs, &request.home, &root)?);
-    bring_up(request, Start { slots, root, kind: RecoveryKind::Created, source, changed: false })
+    let mut start = Start { slots: None, root, kind: RecoveryKind::Created, source, changed: false };
+    // What another database has in the log's directory is found before this one is begun.
+    start.check(request)?;
+    prepare_log_dir(request, &start.root.settings)?;
+    start.slots = Some(RootSlots::create(&*request.vfs, &request.home, &start.root)?);
+    bring_up(request, start)
 }
 
 fn open_home(request: &Request) -> std::result::Result<Opened, Refused> {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::log::{
     Log, LogEnd, LogOptions, SEGMENT_HEADER, ScanOptions, SegmentHeader, SegmentInfo, seal_tail, segment_number,
 };
-use crate::manifest::LOCK_FILE;
+use crate::manifest::{LOCK_FILE, belongs};
 use crate::options::{LogSettings, Settings};
 use crate::txn::{Epoch, TxnRegistry};
 use crate::types::{CommitSeq, Lineage, LogPosition, Lsn};
@@ -189,12 +189,21 @@ pub(super) fn prepare_log_dir(request: &Request, settings: &Settings) -> Result<
     if *dir == request.home {
         return Ok(());
     }
+    let first = dir.strip_prefix(&request.home).ok().and_then(|inside| inside.components().next());
+    if first.and_then(|part| part.as_os_str().to_str()).is_some_and(belongs) {
+        return Err(Error::invalid("the log's directory would take the place of a file of the database")
+            .at(dir, None)
+            .remedy("give it another name"));
+    }
     match vfs.metadata(dir).map_err(|e| Error::io(e, "look at the log's directory", dir))? {
         Some(meta) if meta.kind == strandline_vfs::FileKind::Directory => Ok(()),
         Some(_) => Err(Error::invalid("the log's directory is a file").at(dir, None).remedy("name a directory")),
         None => make_home(vfs, dir),
     }
 }
+
+/// The log of a restored copy begins at a multiple of this: at 64 MiB a segment, 64 TiB of log behind its source.
+const COPY_STRIDE: u32 = 1 << 20;
 
 /// Where the log goes on.
 struct Next {
@@ -244,6 +253,11 @@ impl Next {
                     }
                 }
                 next.number = next.number.max(tail.map_or(0, |t| t.end.next));
+                if source.copied.is_some() {
+                    // Far from the numbers that the source goes on with: what is laid here by mistake must not take the
+                    // place of a segment of our own.
+                    next.number = next.number.next_multiple_of(COPY_STRIDE);
+                }
             }
         }
         // A log that was off for a while is a new one: what the old one left serves nobody, and neither does what a history
@@ -301,6 +315,10 @@ impl Next {
         let salvaged = tail.is_some_and(|t| t.cut);
         for path in &self.obsolete {
             if salvaged { set_aside(&*request.vfs, path) } else { remove(&*request.vfs, path) }?;
+        }
+        if salvaged && let Some(dir) = self.obsolete.first().and_then(|path| path.parent()) {
+            // The next open would take a name that came back for that of a segment which nobody needs.
+            request.vfs.sync_dir(dir).map_err(|e| Error::io(e, "sync the log's directory", dir))?;
         }
         let root = opened.catalog.root();
         if let (Some(settings), Some(log), Some(position)) =

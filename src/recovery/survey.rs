@@ -69,6 +69,8 @@ pub(super) fn strangers(request: &Request, catalog: &Catalog) -> Result<Vec<Stri
     let mut known: BTreeSet<String> = catalog.tables().iter().map(|t| t.id().file_name()).collect();
     known.extend([TableId::CATALOG.file_name(), ROOT_FILE.to_owned(), LOCK_FILE.to_owned()]);
     known.extend(Manifest::path(&request.home).file_name().map(|n| n.to_string_lossy().into_owned()));
+    let log_dir = catalog.context().settings.log.as_ref().and_then(|log| log.dir.clone());
+    known.extend(log_dir.and_then(|dir| dir.split('/').next().map(str::to_owned)));
     Ok(names(request)?.into_iter().filter(|n| !known.contains(n)).collect())
 }
 

@@ -353,6 +353,36 @@ fn the_log_may_stand_elsewhere() {
     assert_eq!(kind(logged(&here).log_dir("/wal").open("/two")), ErrorKind::Busy);
 }
 
+/// Covers: LI-7. A restored copy numbers its segments far from those of its source, so that increments laid over it by
+/// mistake are refused, and it is well again without them.
+#[test]
+fn a_restored_copy_and_its_source_do_not_share_names() {
+    let stage = Stage::new();
+    let db = logged(&stage).keep_log(true).open(HOME).unwrap();
+    fill(&db, "t", 50, "a");
+    super::stage::back_up(&db, "copy");
+    let copy = stage.open_at("copy");
+    fill(&copy, "t", 20, "b");
+    fill(&db, "t", 20, "c");
+    let mine: Vec<String> = stage.files("copy").into_iter().filter(|n| n.starts_with("StrandlineLog.")).collect();
+    assert!(mine.iter().all(|name| !segments(&stage).contains(name)) && !mine.is_empty(), "{mine:?}");
+}
+
+/// Covers: DB-2. What cannot be a log's directory is refused, and nothing is begun.
+#[test]
+fn a_log_directory_that_cannot_be_leaves_nothing_behind() {
+    let stage = Stage::new();
+    for dir in ["Strandline.root", "table-00000001.sl", "Strandline.manifest/log"] {
+        assert_eq!(kind(logged(&stage).log_dir(dir).open(HOME)), ErrorKind::InvalidArgument, "{dir}");
+    }
+    drop(logged(&stage).log_dir("/wal").open("/one").map(|db| put(&db, "t", "k", "v")));
+    assert_eq!(kind(logged(&stage).log_dir("/wal").open("/two")), ErrorKind::WrongBase);
+    assert_eq!(stage.files("/two"), ["Strandline.lock"]);
+    let db = logged(&stage).log_dir("logs").open("/three").unwrap();
+    put(&db, "t", "k", "v");
+    assert_eq!(stage.crash().open_at("/three").recovery().strangers, Vec::<String>::new());
+}
+
 /// Covers: CK-14.
 #[test]
 fn so_many_bytes_of_log_bring_a_checkpoint() {
