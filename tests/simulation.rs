@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use strandline_sim::campaign::{Budget, Case, Progress, run_case, run_tape, swarm};
-use strandline_sim::exhaustive::{BACKUP, Counterexample, STORE, exhaustive};
+use strandline_sim::exhaustive::{BACKUP, Counterexample, LOG, STORE, exhaustive};
 use strandline_sim::oracle::{Effort, Judge};
 use strandline_sim::tape::Tape;
 use strandline_sim::workload::Config;
@@ -42,6 +42,13 @@ fn every_small_backup_survives_every_crash() {
 }
 
 #[test]
+fn every_small_log_survives_every_crash() {
+    let config = Config { log: true, segment: 2048, ..Config::default() };
+    small_scope("log, pinned", &LOG, 2, &config);
+    small_scope("log, latest, kept", &LOG, 2, &Config { pinned: false, keep: true, ..config });
+}
+
+#[test]
 fn random_workloads_survive_crashes() {
     let jobs = 2;
     let budget = Budget { time: Duration::from_secs(20), states: u64::MAX, jobs };
@@ -50,7 +57,21 @@ fn random_workloads_survive_crashes() {
         panic!("{}\nseed {}\n{}", found.failure, found.seed, found.case);
     }
     println!("{count:#?}");
-    for mark in ["several points allowed", "backup open at the cut", "copy", "conflict", "restart", "damaged images"] {
+    let marks = [
+        "several points allowed",
+        "backup open at the cut",
+        "copy",
+        "conflict",
+        "restart",
+        "damaged images",
+        "killed",
+        "commits at stake at the cut",
+        "commits promised at the cut",
+        "backup open and commits in the log at the cut",
+        "log switched off",
+        "recovery after a failure in the same boot",
+    ];
+    for mark in marks {
         assert!(count.marks.contains_key(mark), "no run met `{mark}`");
     }
 }

@@ -37,6 +37,19 @@ pub const BACKUP: [&str; 8] = [
     "checkpoint drop=a",
 ];
 
+/// Commits of two kinds, changes of the catalog, deaths of the process; for a database with a log.
+pub const LOG: [&str; 9] = [
+    "put t0 k1 = #0 x4 sync",
+    "put t0 k2 = #0 x4 buffered",
+    "sync-log sync",
+    "checkpoint",
+    "checkpoint a",
+    "create t1",
+    "kill",
+    "backup",
+    "end-backup",
+];
+
 /// One failing workload.
 pub struct Counterexample {
     /// Its operations.

@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use clap::{Parser, Subcommand};
 use strandline_sim::campaign::{Budget, Case, Found, Progress, run_case, run_tape, shrink, swarm};
-use strandline_sim::exhaustive::{BACKUP, STORE, exhaustive};
+use strandline_sim::exhaustive::{BACKUP, LOG, STORE, exhaustive};
 use strandline_sim::oracle::Count;
 use strandline_sim::planted::{self, Trial};
 use strandline_sim::tape::Tape;
@@ -199,9 +199,16 @@ fn tape(mut tape: Tape, judge: &mut strandline_sim::oracle::Judge) -> Result<u64
 }
 
 fn exhaust(length: usize, jobs: usize) -> bool {
-    for (what, alphabet) in [("store", &STORE[..]), ("backup", &BACKUP[..])] {
+    let logged = Config { log: true, segment: 2048, ..Config::default() };
+    let walks = [
+        ("store", &STORE[..], Config::default()),
+        ("backup", &BACKUP[..], Config::default()),
+        ("log", &LOG[..], logged.clone()),
+        ("log, contract Latest", &LOG[..], Config { pinned: false, ..logged }),
+    ];
+    for (what, alphabet, config) in walks {
         let began = Instant::now();
-        match exhaustive(alphabet, length, &Config::default(), jobs) {
+        match exhaustive(alphabet, length, &config, jobs) {
             Ok((walked, count)) => {
                 println!("{what}: all {walked} workloads of up to {length} operations");
                 summary(&count, began.elapsed());
