@@ -7,7 +7,7 @@ use strandline_vfs::{OpenOptions, Vfs};
 
 use super::replay::{Source, Tail, replay};
 use super::{Opened, RecoveryKind, Refused, Request, lock, make_home, needs_recovery, survey};
-use crate::catalog::{Catalog, Context, Health, RootRecord, RootSlots};
+use crate::catalog::{Catalog, Context, Health, RootRecord, RootSlots, TableLog};
 use crate::checkpoint::{CheckpointOptions, Checkpointer, Pins};
 use crate::error::{Error, Result};
 use crate::log::{
@@ -107,6 +107,10 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
             .catalog
             .update_root(|on_disk| *on_disk = RootRecord { generation: on_disk.generation, ..root.clone() })?,
         None => {}
+    }
+    if opened.catalog.tables().iter().any(|t| t.with_entry(|e| e.log == TableLog::Starting)) {
+        // A crash cut short how it was taken into the log: until a checkpoint its commits would be as volatile as before.
+        opened.checkpointer.take(&CheckpointOptions::new().force(true))?;
     }
     opened.catalog.repair_slots()?;
     next.retire(request, &opened, tail.as_ref())?;
