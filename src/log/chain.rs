@@ -49,7 +49,9 @@ pub(super) struct Damage {
 /// The segments in a directory, ascending. A directory that is not there has none.
 pub(super) fn list(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentInfo>> {
     let entries = match vfs.read_dir(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         other => other.map_err(|e| Error::io(e, "list the directory", dir))?,
     };
     let mut found = Vec::new();

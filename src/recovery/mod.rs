@@ -63,7 +63,7 @@ use crate::types::{CheckpointSeq, Lineage, LogPosition, Lsn};
 
 pub use replay::Replayed;
 use replay::{Copied, Source};
-use start::{Start, bring_up, log_dir, log_settings, prepare_log_dir};
+use start::{Start, bring_up, check_log_dir, log_dir, log_settings, prepare_log_dir};
 use survey::{Found, survey};
 
 /// What an open asks for.
@@ -312,6 +312,7 @@ fn open_home(request: &Request) -> std::result::Result<Opened, Refused> {
     let (slots, mut root) = read_root(request)?;
     refuse_log_manifest(request)?;
     let source = Source::home(log_dir(&request.home, &root.settings));
+    check_log_dir(request, &root, &source)?;
     let fallen = fall_back(request, &mut root)?;
     let kind = fallen.map_or(RecoveryKind::Newest, |from| RecoveryKind::FellBack { from });
     let opened = bring_up(request, Start { slots, root, kind, source, changed: fallen.is_some() })?;

@@ -184,6 +184,34 @@ pub(super) fn log_settings(request: &Request, remembered: Option<LogSettings>) -
     Ok(Some(log))
 }
 
+/// The file that is locked is also what tells the log's directory from one that merely has its name: an empty place where the
+/// device with the log was not mounted must not be taken for a log that holds nothing.
+fn mark_log_dir(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let mark = dir.join(LOCK_FILE);
+    if vfs.metadata(&mark).map_err(|e| Error::io(e, "look for", &mark))?.is_none() {
+        vfs.open(&mark, OpenOptions::create()).map_err(|e| Error::io(e, "create", &mark))?;
+        vfs.sync_dir(dir).map_err(|e| Error::io(e, "sync the log's directory", dir))?;
+    }
+    Ok(())
+}
+
+/// Errs when the directory of a log that was begun is not there.
+///
+/// # Errors
+/// `Corrupt`; `Io`.
+pub(super) fn check_log_dir(request: &Request, root: &RootRecord, source: &Source) -> Result<()> {
+    if source.dir == request.home || root.newest.log.is_none() {
+        return Ok(());
+    }
+    let mark = source.dir.join(LOCK_FILE);
+    if request.vfs.metadata(&mark).map_err(|e| Error::io(e, "look for", &mark))?.is_some() {
+        return Ok(());
+    }
+    Err(Error::corrupt("the log's directory is not there, or another one stands in its place")
+        .at(&source.dir, None)
+        .remedy("mount it, or put it back with all its files"))
+}
+
 /// Makes the directory of the log if it is not there.
 ///
 /// # Errors
@@ -200,10 +228,13 @@ pub(super) fn prepare_log_dir(request: &Request, settings: &Settings) -> Result<
             .remedy("give it another name"));
     }
     match vfs.metadata(dir).map_err(|e| Error::io(e, "look at the log's directory", dir))? {
-        Some(meta) if meta.kind == strandline_vfs::FileKind::Directory => Ok(()),
-        Some(_) => Err(Error::invalid("the log's directory is a file").at(dir, None).remedy("name a directory")),
-        None => make_home(vfs, dir),
+        Some(meta) if meta.kind == strandline_vfs::FileKind::Directory => {}
+        Some(_) => {
+            return Err(Error::invalid("the log's directory is a file").at(dir, None).remedy("name a directory"));
+        }
+        None => make_home(vfs, dir)?,
     }
+    mark_log_dir(vfs, dir)
 }
 
 /// The log of a restored copy begins at a multiple of this: at 64 MiB a segment, 64 TiB of log behind its source.

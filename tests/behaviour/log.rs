@@ -383,6 +383,29 @@ fn a_log_directory_that_cannot_be_leaves_nothing_behind() {
     assert_eq!(stage.crash().open_at("/three").recovery().strangers, Vec::<String>::new());
 }
 
+/// Covers: LG-10. A log on a device that is not mounted is no empty log.
+#[test]
+fn a_log_directory_that_is_not_there_is_told() {
+    let stage = Stage::new();
+    let db = logged(&stage).log_dir("/mnt").open(HOME).unwrap();
+    put(&db, "t", "k", "v");
+    let after = stage.crash();
+    let there = after.contents("/mnt");
+    for name in there.keys() {
+        after.remove(&format!("/mnt/{name}"));
+    }
+    let before = after.contents(HOME);
+    for read_only in [false, true] {
+        let refused = after.options().read_only(read_only).open(HOME);
+        assert_eq!(kind(refused), ErrorKind::Corrupt);
+    }
+    unchanged(&after, HOME, &before);
+    for (name, bytes) in &there {
+        after.write(&format!("/mnt/{name}"), bytes);
+    }
+    assert_eq!(get(&after.open(), "t", "k").unwrap(), "v");
+}
+
 /// Covers: CK-14.
 #[test]
 fn so_many_bytes_of_log_bring_a_checkpoint() {

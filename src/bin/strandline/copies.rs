@@ -247,10 +247,13 @@ pub fn restore(voice: Voice, args: &RestoreArgs) -> Outcome {
     // choice of tables comes last.
     let chosen_now = if increments.is_empty() && !has_log { tables.clone() } else { Vec::new() };
     let options = RestoreOptions { tables: chosen_now, ..RestoreOptions::default() };
-    let restored = restore_copy(&vfs, copy, dest, &options, &mut meter.callback());
+    // A run that dies must not leave the copy without its increments for the whole.
+    let place = if increments.is_empty() { dest.clone() } else { increments::workplace(&*vfs, dest)? };
+    let restored = restore_copy(&vfs, copy, &place, &options, &mut meter.callback());
     meter.end(restored.with(copy.display()))?;
     if !increments.is_empty() {
-        increments::roll_forward(voice, &vfs, increments, dest)?;
+        increments::roll_forward(voice, &vfs, increments, &place)?;
+        increments::put_in_place(&*vfs, &place, dest)?;
     }
     // Opening it once for writing makes it a database of its own.
     let db = Options::new().open(dest).with(dest.display())?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use strandline::backup::{ApplyReport, CopyKind, Manifest, VerifyCopyOptions, apply, verify_copy};
-use strandline::manifest::{Rolled, mixed};
+use strandline::manifest::{Rolled, mixed, must_be_vacant};
 use strandline::{Error, ErrorKind, Origin};
 use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
@@ -75,6 +75,33 @@ fn as_json(increment: &Path, report: &ApplyReport) -> Value {
         "bytes": report.bytes,
         "removed": report.removed,
     })
+}
+
+/// Where a copy and its increments are put together: beside `dest`, so that nothing stands there before all of it does.
+///
+/// # Errors
+/// When `dest` is not vacant, or when an earlier run has died there.
+pub fn workplace(vfs: &dyn Vfs, dest: &Path) -> Outcome<PathBuf> {
+    must_be_vacant(vfs, dest).with(dest.display())?;
+    let Some(name) = dest.file_name() else { return usage("restore", "DEST needs a name of its own") };
+    let mut unfinished = name.to_owned();
+    unfinished.push(".unfinished");
+    let place = dest.with_file_name(unfinished);
+    if place.exists() {
+        let error = Error::new(ErrorKind::Exists, "an earlier run died here, or another one is at work");
+        return Err(error.remedy("if it is dead, remove the directory")).with(place.display());
+    }
+    Ok(place)
+}
+
+/// Gives what was put together its name.
+pub fn put_in_place(vfs: &dyn Vfs, place: &Path, dest: &Path) -> Outcome {
+    if dest.exists() {
+        fs::remove_dir(dest).with(dest.display())?;
+    }
+    fs::rename(place, dest).with(dest.display())?;
+    let parent = dest.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    vfs.sync_dir(parent).with(parent.display())
 }
 
 /// Applies increments to a copy that was restored just now, and verifies it. Nothing is left of it when that fails.
