@@ -80,7 +80,8 @@ impl Session<'_, '_> {
             return self.check_jobs();
         }
         self.world.history.cancel();
-        let may_skip = name.is_none() && !force && taken.dropped.is_empty() && self.world.live.changed.is_empty();
+        let unchanged = self.world.live.changed.is_empty() || self.owed;
+        let may_skip = name.is_none() && !force && taken.dropped.is_empty() && unchanged;
         expect(Rule::Contract, &may_skip, &[true])
     }
 

@@ -19,6 +19,8 @@ pub struct Retained {
     pub name: Option<String>,
     /// What it holds.
     pub tables: TableSet,
+    /// Which of its tables were out of the log then.
+    pub unlogged: BTreeSet<u32>,
 }
 
 /// One drop of a checkpoint call.
@@ -209,7 +211,7 @@ impl Checkpoints {
     }
 
     fn push(&mut self, name: Option<String>, tables: TableSet) {
-        self.list.push(Retained { ord: self.next, name, tables });
+        self.list.push(Retained { ord: self.next, name, tables, unlogged: self.unlogged.clone() });
         self.next += 1;
     }
 

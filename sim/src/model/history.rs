@@ -215,10 +215,10 @@ impl History {
         let Some((last, before)) = era.points.split_last_mut() else { return };
         // What a checkpoint holds is durable in the log too, or not needed there.
         era.log.ack(last.from, Level::Sync, at);
-        let promised = before.iter().rposition(|p| p.acked.is_some());
-        let same = promised.filter(|&p| before[p].fingerprint == last.fingerprint);
+        let promised = before.iter().rposition(|p| p.acked.is_some()).unwrap_or(0);
+        let same = (promised..before.len()).find(|&p| before[p].fingerprint == last.fingerprint);
         match same {
-            Some(p) if p + 1 == before.len() => drop(era.points.pop()),
+            Some(p) if p + 1 == before.len() && before[p].acked.is_some() => drop(era.points.pop()),
             // Calls failed in between; it may have been durable ever since it was first begun.
             Some(p) => (last.begun, last.acked) = (before[p].begun, Some(at)),
             None => last.acked = Some(at),

@@ -132,12 +132,13 @@ impl Live {
             Some(name) => self.checkpoints.named(name)?,
             None => self.checkpoints.newest()?,
         };
+        let unlogged = if name.is_some() { &at.unlogged } else { &self.checkpoints.unlogged };
         let held: BTreeSet<u32> = at.tables.values().map(Rows::table).collect();
         let copy = Visible {
             latest: at.tables.clone(),
             newest: at.name.clone(),
             named: self.checkpoints.named_up_to(at.ord),
-            unlogged: self.checkpoints.unlogged.intersection(&held).copied().collect(),
+            unlogged: unlogged.intersection(&held).copied().collect(),
         };
         self.backup = Some(OpenBackup { copy, tables: self.tables.values().copied().collect(), log: None });
         self.checkpoints.pin();
