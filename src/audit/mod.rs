@@ -27,7 +27,7 @@ pub use findings::{Finding, Findings, Halt, OnDamage, Severity, Step};
 use walk::Walker;
 
 use crate::block::{BlockSource, BlockStore, Dead, FILE_HEADER, FileHeader, data_start};
-use crate::catalog::{CatalogKey, CheckpointEntry, CheckpointRecord, Lists, TableEntry};
+use crate::catalog::{CatalogKey, CheckpointEntry, CheckpointRecord, Lists, Origins, TableEntry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Meter;
 use crate::types::{CheckpointSeq, TableId};
@@ -243,6 +243,8 @@ fn read_rows(
                 tables.insert(name, TableEntry::decode(value)?);
             }
             CatalogKey::Checkpoint(_) => older.push(CheckpointEntry::decode(value)?),
+            CatalogKey::Label(label) => Origins::default().read_label(label, value)?,
+            CatalogKey::Released => Origins::default().read_released(value)?,
         }
         Ok(())
     };

@@ -3,6 +3,8 @@
 //! ```text
 //! 0x01 ‖ name of the table           -> TableEntry
 //! 0x02 ‖ sequence, 8 bytes big-endian -> CheckpointEntry     (the newest checkpoint stands in the root record)
+//! 0x03 ‖ label                        -> origin              (see `origins`)
+//! 0x04                                -> released origins
 //! ```
 //!
 //! A table has one *state* for each checkpoint that found it changed and that some retained checkpoint still needs: the
@@ -19,6 +21,8 @@ use super::record::{CheckpointRecord, put_option, take_option};
 
 const TABLE: u8 = 1;
 const CHECKPOINT: u8 = 2;
+const LABEL: u8 = 3;
+pub(super) const RELEASED: u8 = 4;
 
 /// The catalog key of a table.
 #[must_use]
@@ -36,6 +40,14 @@ pub fn checkpoint_key(seq: CheckpointSeq) -> Vec<u8> {
     key
 }
 
+/// The catalog key of a label.
+#[must_use]
+pub fn label_key(label: &str) -> Vec<u8> {
+    let mut key = vec![LABEL];
+    key.extend_from_slice(label.as_bytes());
+    key
+}
+
 /// What a catalog key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogKey {
@@ -43,6 +55,10 @@ pub enum CatalogKey {
     Table(String),
     /// A retained checkpoint.
     Checkpoint(CheckpointSeq),
+    /// An origin, by label.
+    Label(String),
+    /// The origins that were released.
+    Released,
 }
 
 impl CatalogKey {
@@ -61,6 +77,10 @@ impl CatalogKey {
                 seq.copy_from_slice(r.take(8)?);
                 Ok(Self::Checkpoint(CheckpointSeq::from_raw(u64::from_be_bytes(seq))))
             }
+            LABEL => std::str::from_utf8(&key[1..])
+                .map(|label| Self::Label(label.to_owned()))
+                .map_err(|_| Error::corrupt("a label in the catalog is not UTF-8")),
+            RELEASED if key.len() == 1 => Ok(Self::Released),
             n => Err(Error::corrupt(format!("a catalog key begins with {n}"))),
         }
     }

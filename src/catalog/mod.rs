@@ -22,6 +22,7 @@
 
 mod context;
 mod entry;
+mod origins;
 mod record;
 mod recording;
 mod slots;
@@ -34,7 +35,10 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use context::{Context, Health};
-pub use entry::{CatalogKey, CheckpointEntry, Lists, TableEntry, TableLog, TableState, checkpoint_key, table_key};
+pub use entry::{
+    CatalogKey, CheckpointEntry, Lists, TableEntry, TableLog, TableState, checkpoint_key, label_key, table_key,
+};
+pub use origins::{OriginChange, Origins};
 pub use record::{CheckpointRecord, FORMAT_VERSION, NAME_MAX, PinnedRoot, RootRecord, SLOT_BYTES};
 pub use recording::{Change, Recording, Row};
 pub use slots::{ROOT_FILE, ROOT_FILE_NEW, RootSlots, SLOT_OFFSETS, read as read_slot};
@@ -78,6 +82,7 @@ pub struct Catalog {
     epoch: Arc<Epoch>,
     registry: Arc<TxnRegistry>,
     tables: RwLock<BTreeMap<String, Arc<TableSlot>>>,
+    origins: RwLock<Origins>,
     roots: Mutex<Roots>,
 }
 
@@ -105,7 +110,7 @@ impl Catalog {
             newest.catalog,
             ctx.tree,
         );
-        let (tables, older) = read_rows(&store, newest)?;
+        let Rows { tables, older, origins } = read_rows(&store, newest)?;
         let table_bytes = tables.values().map(|t| t.with_entry(TableEntry::live_bytes)).sum();
         let roots = Roots {
             slots,
@@ -118,7 +123,8 @@ impl Catalog {
             tried: CheckpointSeq::ZERO,
             table_bytes,
         };
-        Ok(Self { ctx, store, tree, epoch, registry, tables: RwLock::new(tables), roots: Mutex::new(roots) })
+        let (tables, origins) = (RwLock::new(tables), RwLock::new(origins));
+        Ok(Self { ctx, store, tree, epoch, registry, tables, origins, roots: Mutex::new(roots) })
     }
 
     /// The lists of the catalog's own file as of `record`; `None` before the first checkpoint.
@@ -204,6 +210,12 @@ impl Catalog {
         bytes
     }
 
+    /// The labels of origins, and which origins were released.
+    #[must_use]
+    pub fn origins(&self) -> Origins {
+        self.origins.read().clone()
+    }
+
     /// A table by name.
     ///
     /// # Errors
@@ -255,7 +267,7 @@ impl Catalog {
     /// # Errors
     /// `Corrupt` with file and offset, `Io`.
     pub fn read_at(&self, record: &CheckpointRecord) -> Result<(BTreeMap<String, TableEntry>, Vec<CheckpointEntry>)> {
-        let (tables, older) = read_rows(&self.store, record)?;
+        let Rows { tables, older, .. } = read_rows(&self.store, record)?;
         let live: BTreeSet<TableId> = self.tables.read().values().map(|t| t.id()).collect();
         let rows = tables.into_iter().map(|(name, slot)| (name, slot.entry()));
         Ok((rows.filter(|(_, e)| live.contains(&e.id)).collect(), older))
@@ -279,7 +291,7 @@ impl Catalog {
                 roots.table_bytes = roots.table_bytes.saturating_sub(bytes);
                 slots.iter().for_each(|s| s.set_dropped(true));
             }
-            Change::Rename(..) | Change::Log(..) => {}
+            Change::Rename(..) | Change::Log(..) | Change::Origin(_) => {}
         }
         drop(roots);
         self.take_effect(Vec::new(), Some(change));
@@ -358,12 +370,17 @@ impl Catalog {
     }
 }
 
-type Rows = (BTreeMap<String, Arc<TableSlot>>, Vec<CheckpointEntry>);
+/// All rows of the catalog.
+#[derive(Default)]
+struct Rows {
+    tables: BTreeMap<String, Arc<TableSlot>>,
+    older: Vec<CheckpointEntry>,
+    origins: Origins,
+}
 
 /// Reads every row of the catalog as `record` found it.
 fn read_rows(store: &Arc<BlockStore>, record: &CheckpointRecord) -> Result<Rows> {
-    let mut tables = BTreeMap::new();
-    let mut checkpoints = Vec::new();
+    let mut rows = Rows::default();
     let source: Arc<dyn BlockSource> = Arc::<BlockStore>::clone(store);
     let reader = TreeReader::open(source, record.catalog);
     let mut cursor = reader.scan(Bound::Unbounded, Bound::Unbounded);
@@ -373,10 +390,12 @@ fn read_rows(store: &Arc<BlockStore>, record: &CheckpointRecord) -> Result<Rows>
         match CatalogKey::decode(key).map_err(at_file)? {
             CatalogKey::Table(name) => {
                 let entry = TableEntry::decode(&value).map_err(at_file)?;
-                tables.insert(name.clone(), Arc::new(TableSlot::new(&name, entry)));
+                rows.tables.insert(name.clone(), Arc::new(TableSlot::new(&name, entry)));
             }
-            CatalogKey::Checkpoint(_) => checkpoints.push(CheckpointEntry::decode(&value).map_err(at_file)?),
+            CatalogKey::Checkpoint(_) => rows.older.push(CheckpointEntry::decode(&value).map_err(at_file)?),
+            CatalogKey::Label(label) => rows.origins.read_label(label, &value).map_err(at_file)?,
+            CatalogKey::Released => rows.origins.read_released(&value).map_err(at_file)?,
         }
     }
-    Ok((tables, checkpoints))
+    Ok(rows)
 }

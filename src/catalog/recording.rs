@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::entry::{CatalogKey, CheckpointEntry, Lists, TableEntry, TableLog, checkpoint_key, table_key};
+use super::origins::{OriginChange, Origins};
 use super::record::CheckpointRecord;
 use super::table::TableSlot;
 use super::{Catalog, Roots};
@@ -22,6 +23,8 @@ pub enum Change {
     Drop(Vec<Arc<TableSlot>>),
     /// The commits of a table go into the log from now on, or no more.
     Log(Arc<TableSlot>, TableLog),
+    /// Origins get labels or lose them, or are released.
+    Origin(OriginChange),
 }
 
 /// A table with a new state, or with states that go.
@@ -154,6 +157,10 @@ impl Catalog {
                 let entry = TableEntry { log: *log, ..slot.entry() };
                 batch.put(table_key(&slot.name()), entry.encode());
             }
+            Some(Change::Origin(change)) => {
+                let before = self.origins.read();
+                before.after(change).rows_since(&before).into_iter().for_each(|(key, row)| batch.set(key, row));
+            }
         }
         for gone in &drops.gone {
             batch.delete(checkpoint_key(*gone));
@@ -194,6 +201,8 @@ impl Catalog {
         for entry in &roots.older {
             batch.put(checkpoint_key(entry.record.seq), entry.encode());
         }
+        let rows = self.origins.read().rows_since(&Origins::default());
+        rows.into_iter().for_each(|(key, row)| batch.set(key, row));
         Ok(())
     }
 
@@ -247,6 +256,10 @@ impl Catalog {
                 }
             }
             Some(Change::Log(slot, log)) => slot.set_log(log),
+            Some(Change::Origin(change)) => {
+                let mut origins = self.origins.write();
+                *origins = origins.after(&change);
+            }
         }
     }
 }
@@ -307,6 +320,10 @@ struct RowBatch(std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>>);
 impl RowBatch {
     fn put(&mut self, key: Vec<u8>, row: Vec<u8>) {
         self.0.insert(key, Some(row));
+    }
+
+    fn set(&mut self, key: Vec<u8>, row: Option<Vec<u8>>) {
+        self.0.insert(key, row);
     }
 
     fn delete(&mut self, key: Vec<u8>) {

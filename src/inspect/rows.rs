@@ -9,7 +9,7 @@ use strandline_vfs::Vfs;
 use super::{address, checkpoint_line, line};
 use crate::block::{BlockSource, BlockStore};
 use crate::btree::TreeReader;
-use crate::catalog::{CatalogKey, CheckpointEntry, CheckpointRecord, Lists, TableEntry};
+use crate::catalog::{CatalogKey, CheckpointEntry, CheckpointRecord, Lists, Origins, TableEntry};
 use crate::error::Result;
 use crate::types::TableId;
 
@@ -37,6 +37,16 @@ fn try_catalog(out: &mut String, vfs: &Arc<dyn Vfs>, dir: &Path, unit: u32, reco
             CatalogKey::Checkpoint(_) => {
                 let entry = CheckpointEntry::decode(&cursor.value()?)?;
                 checkpoint_line(out, "older checkpoint", &entry.record);
+            }
+            CatalogKey::Label(label) => {
+                let mut origins = Origins::default();
+                origins.read_label(label, &cursor.value()?)?;
+                origins.labels().for_each(|(label, origin)| line(out, format_args!("label {label} origin {origin}")));
+            }
+            CatalogKey::Released => {
+                let mut origins = Origins::default();
+                origins.read_released(&cursor.value()?)?;
+                line(out, format_args!("some origins are released"));
             }
         }
     }
