@@ -32,6 +32,7 @@
 mod checkpoint;
 mod commit;
 mod cursor;
+mod diff;
 mod evict;
 mod fold;
 mod inner;
@@ -48,6 +49,7 @@ mod tests;
 
 pub use commit::Prepared;
 pub use cursor::{Cursor, LeafSource, ReaderCursor, TreeCursor};
+pub use diff::{Difference, diff};
 pub use options::{TreeOptions, TreeRoot, TreeStats};
 pub use reader::{Descend, TreeReader, Visit};
 pub use tree::{Place, Tree};

@@ -62,6 +62,12 @@ impl TreeReader {
         Arc::new(Self { source, root, inner: Mutex::default() })
     }
 
+    /// Where the tree begins; `None` when it is empty.
+    #[must_use]
+    pub const fn root(&self) -> Option<TreeRoot> {
+        self.root
+    }
+
     /// The value of a key.
     ///
     /// # Errors
@@ -180,7 +186,7 @@ impl TreeReader {
         Ok(page)
     }
 
-    fn read_inner(
+    pub(super) fn read_inner(
         &self,
         addr: BlockAddr,
         level: u8,
@@ -202,7 +208,7 @@ impl TreeReader {
         Ok(page)
     }
 
-    fn read_leaf(&self, addr: BlockAddr, (low, high): (Option<&[u8]>, Option<&[u8]>)) -> Result<LeafImage> {
+    pub(super) fn read_leaf(&self, addr: BlockAddr, (low, high): (Option<&[u8]>, Option<&[u8]>)) -> Result<LeafImage> {
         let body = self.source.read_block(addr)?;
         let image = LeafImage::check(body).map_err(|e| self.at(e, addr))?;
         let Some(last) = image.len().checked_sub(1) else {
@@ -216,7 +222,7 @@ impl TreeReader {
         Ok(image)
     }
 
-    fn read_large(&self, reference: &OverflowRef) -> Result<Value> {
+    pub(super) fn read_large(&self, reference: &OverflowRef) -> Result<Value> {
         assemble(reference, self.source.path(), |addr| self.source.read_block(addr))
     }
 

@@ -22,6 +22,8 @@
 //! Integers are little-endian. The version stands before the checksum and is believed only when the checksum agrees:
 //! a torn slot must not look like a newer format.
 
+use std::collections::BTreeMap;
+
 use crate::btree::TreeRoot;
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, ErrorKind, Result};
@@ -173,6 +175,28 @@ impl RootRecord {
         let surplus = self.forks.len().saturating_sub(FORKS_MAX);
         self.forks.drain(..surplus);
         self.lineage = next;
+    }
+
+    /// The last checkpoint that this history and another went through together, if they ever were one; of one lineage with
+    /// no fork between them, any number that both may have.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> Option<CheckpointSeq> {
+        let mine = self.path();
+        let theirs = other.path();
+        let both = mine.iter().filter_map(|(lineage, last)| theirs.get(lineage).map(|other| *last.min(other)));
+        both.max()
+    }
+
+    /// The lineages that the history went through, each up to a sequence.
+    fn path(&self) -> BTreeMap<Lineage, CheckpointSeq> {
+        let mut last = CheckpointSeq::from_raw(u64::MAX);
+        let mut path = BTreeMap::from([(self.lineage, last)]);
+        for fork in self.forks.iter().rev() {
+            // A later fork may have gone back behind an earlier one.
+            last = last.min(fork.sequence);
+            path.insert(fork.lineage, last);
+        }
+        path
     }
 
     /// The bytes of slot number `slot`: the record, zeros up to [`SLOT_BYTES`].

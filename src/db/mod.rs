@@ -13,6 +13,7 @@ mod backup;
 mod core;
 mod cursor;
 mod database;
+mod diff;
 mod log_backup;
 mod merge;
 mod options;
@@ -26,6 +27,7 @@ mod workers;
 pub use backup::{Backup, BackupOptions};
 pub use cursor::{Cursor, Near, Range, Row};
 pub use database::{CheckpointInfo, Database};
+pub use diff::{KeyRange, StateDiff, TableDiff};
 pub use log_backup::CatchUp;
 pub use options::{
     CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, LOG_SEGMENT_BYTES_DEFAULT, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN,

@@ -12,7 +12,7 @@ use super::merge::Merge;
 use super::table::TableInfo;
 use crate::block::BlockSource;
 use crate::btree::TreeReader;
-use crate::catalog::{CheckpointRecord, TableEntry, TableUse};
+use crate::catalog::{CheckpointRecord, RootRecord, TableEntry, TableLog, TableUse};
 use crate::checkpoint::Pin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::page::Value;
@@ -65,7 +65,7 @@ impl View {
             name: name.clone(),
             id: e.id,
             config: e.config.clone(),
-            logged: e.log != crate::catalog::TableLog::Off,
+            logged: e.log != TableLog::Off,
             file_bytes: e.newest().map_or(0, |s| s.size),
         })
     }
@@ -122,7 +122,16 @@ impl View {
         Ok(Cursor::stored(Merge::new(run, None, lo, hi)))
     }
 
-    fn reader(&self, table: &str) -> Result<Arc<TreeReader>> {
+    /// The root record of the database that the view is of.
+    pub(super) fn root(&self) -> RootRecord {
+        self.core.catalog.root()
+    }
+
+    pub(super) fn table_id(&self, table: &str) -> Option<TableId> {
+        self.tables.get(table).map(|entry| entry.id)
+    }
+
+    pub(super) fn reader(&self, table: &str) -> Result<Arc<TreeReader>> {
         self.core.check_open()?;
         let mut readers = self.readers.lock();
         if let Some(reader) = readers.get(table) {

@@ -9,6 +9,7 @@ mod bad_input;
 mod checkpoints;
 mod cursors;
 mod devices;
+mod diff;
 mod limits;
 mod log;
 mod log_backup;
