@@ -83,9 +83,9 @@ pub use backup::{BackupItem, BackupReport, CopyOptions, CopyReport, RestoreOptio
 pub use checkpoint::{CheckpointOptions, CheckpointReport, Dropped, PinKind};
 pub use db::{
     Backup, BackupOptions, CACHE_BYTES_DEFAULT, CACHE_BYTES_MIN, CatchUp, CheckpointInfo, CheckpointRef, Cursor,
-    Database, KeyRange, LOG_SEGMENT_BYTES_DEFAULT, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN, Near, Options, Range,
-    Recovery, Row, StateDiff, Table, TableDiff, TableInfo, TableOptions, Transaction, View, Workers, check_table_name,
-    restore, restore_stream, verify_copy,
+    Database, KeyRange, LOG_SEGMENT_BYTES_DEFAULT, LOG_SEGMENT_BYTES_MAX, LOG_SEGMENT_BYTES_MIN, Near, Options,
+    OriginRef, Range, Recovery, Row, StateDiff, Table, TableDiff, TableInfo, TableOptions, Transaction, View, Workers,
+    check_table_name, restore, restore_stream, verify_copy,
 };
 pub use error::{Error, ErrorKind, Location, Result};
 pub use maintenance::{Finding, OnDamage, Severity, VerifyOptions, VerifyReport};

@@ -18,6 +18,15 @@ use crate::manifest::Content;
 use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef};
 use crate::types::{BlockAddr, CheckpointSeq, Extent};
 
+/// How ranges are shaped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Gaps of up to that many bytes between changed blocks are carried along.
+    pub gap: u64,
+    /// Ranges begin and end at multiples of this many bytes, the end of the file excepted; 0 for exact ones.
+    pub granule: u64,
+}
+
 /// Gathers what changed in one file.
 pub struct Changes<'a> {
     source: &'a dyn BlockSource,
@@ -83,9 +92,9 @@ impl<'a> Changes<'a> {
         self.new.insert(addr.offset, u64::from(addr.size)).is_none()
     }
 
-    /// What must travel of the file: the new blocks, neighbours merged, and the file's header when the origin may not have
-    /// had the file; gaps of up to `gap` bytes are carried along.
-    pub fn content(mut self, unit: u32, gap: u64) -> Content {
+    /// What must travel of the file, of which `size` bytes count: the new blocks, neighbours merged, and the file's header when
+    /// the origin may not have had the file.
+    pub fn content(mut self, unit: u32, size: u64, shape: Shape) -> Content {
         if !self.old {
             self.new.insert(0, data_start(unit));
         }
@@ -93,10 +102,15 @@ impl<'a> Changes<'a> {
             return Content::Unchanged;
         }
         let mut ranges: Vec<Extent> = Vec::new();
+        let granule = shape.granule.max(1);
         for (offset, len) in self.new {
+            let end = (offset + len).next_multiple_of(granule).min(size.max(offset + len));
+            let offset = offset / granule * granule;
             match ranges.last_mut() {
-                Some(last) if offset - last.end() <= gap => last.len = offset + len - last.offset,
-                _ => ranges.push(Extent { offset, len }),
+                Some(last) if offset <= last.end().saturating_add(shape.gap) => {
+                    last.len = end.max(last.end()) - last.offset;
+                }
+                _ => ranges.push(Extent { offset, len: end - offset }),
             }
         }
         Content::Ranges(ranges)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use strandline_vfs::Vfs;
 
-use super::changes::Changes;
+use super::changes::{Changes, Shape};
 use super::plan::Plan;
 use crate::block::BlockStore;
 use crate::catalog::{CheckpointEntry, CheckpointRecord, RootRecord, TableEntry};
@@ -71,14 +71,13 @@ pub fn check_origin(root: &RootRecord, pinned: CheckpointSeq, origin: Origin) ->
     Ok(())
 }
 
-/// Makes the plan of a full backup one of an increment since `base`. Gaps between changed blocks of up to `gap` bytes are
-/// carried along, so that there are fewer ranges.
+/// Makes the plan of a full backup one of an increment since `base`, in ranges of the given shape.
 ///
 /// # Errors
 /// `Corrupt` with file and offset; `Io`.
-pub fn increment(full: Plan, at: &FilesAt<'_>, base: Origin, gap: u64) -> Result<Plan> {
+pub fn increment(full: Plan, at: &FilesAt<'_>, base: Origin, shape: Shape) -> Result<Plan> {
     full.since(at.home, base, |table| {
-        if table == TableId::CATALOG { at.catalog(base.sequence, gap) } else { at.table(table, base.sequence, gap) }
+        if table == TableId::CATALOG { at.catalog(base.sequence, shape) } else { at.table(table, base.sequence, shape) }
     })
 }
 
@@ -88,7 +87,7 @@ impl FilesAt<'_> {
         BlockStore::read_only(Arc::clone(self.vfs), path, table, self.unit, size)
     }
 
-    fn catalog(&self, since: CheckpointSeq, gap: u64) -> Result<Content> {
+    fn catalog(&self, since: CheckpointSeq, shape: Shape) -> Result<Content> {
         let store = self.store(TableId::CATALOG, self.record.catalog_bytes)?;
         let mut changes = Changes::new(&store, since);
         let older = self.older.iter().map(|entry| &entry.record).filter(|record| record.seq > since);
@@ -104,10 +103,10 @@ impl FilesAt<'_> {
         if since > CheckpointSeq::ZERO {
             changes.existed();
         }
-        Ok(changes.content(self.unit, gap))
+        Ok(changes.content(self.unit, self.record.catalog_bytes, shape))
     }
 
-    fn table(&self, id: TableId, since: CheckpointSeq, gap: u64) -> Result<Content> {
+    fn table(&self, id: TableId, since: CheckpointSeq, shape: Shape) -> Result<Content> {
         let Some(entry) = self.tables.iter().find(|entry| entry.id == id) else { return Ok(Content::Whole) };
         let Some(space) = &entry.space else { return Ok(Content::Unchanged) };
         // Without a later state the base has the file as it is, be it that of a table with no rows.
@@ -128,7 +127,7 @@ impl FilesAt<'_> {
             }
             next = Some(state.seq);
         }
-        Ok(changes.content(self.unit, gap))
+        Ok(changes.content(self.unit, space.size, shape))
     }
 
     /// Whether a retained checkpoint needs the state of `from`, which the state of `next` succeeded.

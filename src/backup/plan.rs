@@ -267,6 +267,16 @@ impl Plan {
         Self::with_ranges(dir, manifest, ManifestFile::ranges)
     }
 
+    /// The same plan in ranges of at most `granule` bytes each, cut at its multiples, for copiers that move one at a time. What
+    /// they write is the same.
+    #[must_use]
+    pub fn in_pieces(mut self, granule: u64) -> Self {
+        for item in self.files.iter_mut().filter(|_| granule > 0) {
+            item.ranges = item.ranges.iter().flat_map(|range| cut(*range, granule)).collect();
+        }
+        self
+    }
+
     fn with_ranges(dir: &Path, manifest: Manifest, ranges: impl Fn(&ManifestFile) -> Vec<Extent>) -> Self {
         let files = manifest.files.iter().filter(|f| f.is_stored()).map(|f| BackupItem {
             name: f.name.clone(),
@@ -319,4 +329,15 @@ impl Plan {
     pub fn origin(&self) -> Origin {
         self.manifest.origin()
     }
+}
+
+/// A range cut at the multiples of `granule`.
+fn cut(range: Extent, granule: u64) -> impl Iterator<Item = Extent> {
+    let mut offset = range.offset;
+    std::iter::from_fn(move || {
+        let len = (granule - offset % granule).min(range.end() - offset);
+        let piece = Extent { offset, len };
+        offset += len;
+        (len > 0).then_some(piece)
+    })
 }

@@ -38,7 +38,7 @@ pub use context::{Context, Health};
 pub use entry::{
     CatalogKey, CheckpointEntry, Lists, TableEntry, TableLog, TableState, checkpoint_key, label_key, table_key,
 };
-pub use origins::{OriginChange, Origins};
+pub use origins::{OriginChange, Origins, check_label};
 pub use record::{CheckpointRecord, FORMAT_VERSION, NAME_MAX, PinnedRoot, RootRecord, SLOT_BYTES};
 pub use recording::{Change, Recording, Row};
 pub use slots::{ROOT_FILE, ROOT_FILE_NEW, RootSlots, SLOT_OFFSETS, read as read_slot};

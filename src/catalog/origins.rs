@@ -15,8 +15,28 @@ use crate::codec::{Reader, Writer};
 use crate::error::{Error, Result};
 use crate::types::{CheckpointSeq, Lineage, Origin};
 
+use super::record::NAME_MAX;
+
 /// How many origins can be released one by one; then the oldest are released with all before them.
 const RELEASED_MAX: usize = 1024;
+
+/// Checks a label (BI-7, TB-1).
+///
+/// # Errors
+/// `InvalidArgument` saying which rule it breaks.
+pub fn check_label(label: &str) -> Result<()> {
+    let bad = |why: &str| Err(Error::invalid(format!("label `{label}` {why}")).remedy("choose another one"));
+    if label.is_empty() || label.len() > NAME_MAX {
+        return bad(&format!("is empty or longer than {NAME_MAX} bytes"));
+    }
+    if label == "all" || label == "latest" || label.starts_with("Strandline") {
+        return bad("is reserved");
+    }
+    match label.chars().find(|c| "{},:[]\\\"'".contains(*c) || c.is_control()) {
+        Some(c) => bad(&format!("contains {c:?}")),
+        None => Ok(()),
+    }
+}
 
 /// Labels, and what was released.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

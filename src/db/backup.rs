@@ -11,11 +11,13 @@ use strandline_vfs::Vfs;
 use super::core::Core;
 use super::log_backup::{HeldLog, check_log_only, log_increment};
 use crate::backup::{
-    BackupItem, BackupReport, CopyOptions, FilesAt, OnProgress, Plan, PlanHead, PlanTable, Progress, check_origin,
-    copy_to, increment, stream_to,
+    BackupItem, BackupReport, CopyOptions, FilesAt, OnProgress, Plan, PlanHead, PlanTable, Progress, Shape,
+    check_origin, copy_to, increment, stream_to,
 };
 use crate::block::data_start;
-use crate::catalog::{CheckpointRecord, PinnedRoot, RootRecord, TableEntry, TableLog, TableSlot};
+use crate::catalog::{
+    Change, CheckpointRecord, OriginChange, PinnedRoot, RootRecord, TableEntry, TableLog, TableSlot, check_label,
+};
 use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -36,9 +38,45 @@ pub struct BackupOptions {
     checkpoint: Option<String>,
     fresh_checkpoint: bool,
     tables: Vec<String>,
-    since: Option<Origin>,
+    since: Option<OriginRef>,
     gap: u64,
+    granularity: u64,
+    consolidate: bool,
+    label: Option<String>,
     log_only: bool,
+}
+
+/// The smallest granule of an increment's ranges, in bytes.
+const GRANULE_MIN: u64 = 4 << 10;
+
+/// The largest granule of an increment's ranges, in bytes.
+const GRANULE_MAX: u64 = 2 << 30;
+
+/// Where an increment starts: an origin, or a name for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginRef {
+    /// The origin itself.
+    Origin(Origin),
+    /// A label, or the name of a checkpoint as [`Backup::checkpoint`] gives it.
+    Name(String),
+}
+
+impl From<Origin> for OriginRef {
+    fn from(origin: Origin) -> Self {
+        Self::Origin(origin)
+    }
+}
+
+impl From<&str> for OriginRef {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+impl From<String> for OriginRef {
+    fn from(name: String) -> Self {
+        Self::Name(name)
+    }
 }
 
 impl BackupOptions {
@@ -70,11 +108,33 @@ impl BackupOptions {
     }
 
     /// Copies only what changed since `origin`: the [`Backup::origin`] of an earlier backup of this database, full or
-    /// incremental. Nothing has to be prepared for that, and any origin serves again and again. What is copied goes into a
-    /// directory of its own, for [`crate::backup::apply`].
+    /// incremental, its label, or its [`Backup::checkpoint`]. Nothing has to be prepared for that, and any origin serves again
+    /// and again, until it is released. What is copied goes into a directory of its own, for [`crate::backup::apply`].
     #[must_use]
-    pub const fn incremental_from(mut self, origin: Origin) -> Self {
-        self.since = Some(origin);
+    pub fn incremental_from(mut self, origin: impl Into<OriginRef>) -> Self {
+        self.since = Some(origin.into());
+        self
+    }
+
+    /// Gives the origin of this backup a name, which [`Backup::finish`] makes durable: see [`crate::Database::origins`].
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// In an increment, lets ranges begin and end at multiples of `bytes`, from 4 KiB to 2 GiB, and be at most that long. By
+    /// default they are exact: changed blocks, neighbours merged.
+    #[must_use]
+    pub const fn granularity(mut self, bytes: u64) -> Self {
+        self.granularity = bytes;
+        self
+    }
+
+    /// With [`BackupOptions::granularity`], merges neighbouring ranges: fewer of them, of the same bytes.
+    #[must_use]
+    pub const fn consolidate(mut self, consolidate: bool) -> Self {
+        self.consolidate = consolidate;
         self
     }
 
@@ -94,6 +154,27 @@ impl BackupOptions {
     pub const fn log_only(mut self) -> Self {
         self.log_only = true;
         self
+    }
+
+    /// What can be refused before anything is held.
+    fn check(&self, core: &Core) -> Result<()> {
+        if self.granularity != 0 && !(GRANULE_MIN..=GRANULE_MAX).contains(&self.granularity) {
+            return Err(Error::invalid(format!("a granularity of {} bytes", self.granularity))
+                .remedy(format!("choose one from {GRANULE_MIN} to {GRANULE_MAX}")));
+        }
+        let Some(label) = &self.label else { return Ok(()) };
+        check_label(label)?;
+        if self.log_only || !self.tables.is_empty() {
+            return Err(Error::invalid(
+                "increments by blocks start from a backup of all tables, so only that gets a label",
+            )
+            .remedy("leave out the label"));
+        }
+        if core.catalog.origins().find(label).is_some() {
+            return Err(Error::invalid(format!("the label `{label}` is in use"))
+                .remedy("choose another one, or release it first"));
+        }
+        Ok(())
     }
 
     /// What of these options says that it shall be more than the log.
@@ -119,6 +200,8 @@ pub struct Backup<'db> {
     pub(super) plan: Plan,
     /// The segments that stay for this backup, if the database has a log.
     pub(super) held: Option<HeldLog>,
+    /// A name for the origin, to be remembered when the backup has ended well.
+    label: Option<String>,
     open: bool,
 }
 
@@ -137,6 +220,7 @@ impl<'db> Backup<'db> {
         if options.since.is_some() && !options.tables.is_empty() {
             return Err(Error::invalid("an increment is of all tables").remedy("leave out the tables, or the origin"));
         }
+        options.check(core)?;
         if options.log_only {
             return Self::open_log(core);
         }
@@ -162,7 +246,8 @@ impl<'db> Backup<'db> {
                     .remedy("list the checkpoints to see their names")
             })?,
         };
-        if let Some(origin) = options.since {
+        let since = options.since.as_ref().map(|since| core.resolve_origin(&root, since)).transpose()?;
+        if let Some(origin) = since {
             check_origin(&root, record.seq, origin)?;
         }
         let closed = core.log().map(|log| core.logged(log.switch())).transpose()?;
@@ -170,8 +255,14 @@ impl<'db> Backup<'db> {
             return Err(busy());
         }
         // From here on dropping the guard takes the pins back.
-        let mut backup =
-            Self { core, record, plan: Plan::of_manifest(core.ctx.home(), empty_manifest()), held, open: true };
+        let mut backup = Self {
+            core,
+            record,
+            plan: Plan::of_manifest(core.ctx.home(), empty_manifest()),
+            held,
+            label: None,
+            open: true,
+        };
         *core.backed_up.lock() = Some(core.catalog.tables().iter().map(|t| t.id()).collect());
         if let (Some(held), Some(position), Some(closed)) = (&mut backup.held, newest.log, closed) {
             // A copy of a chosen checkpoint is that checkpoint and no more: it goes without the log.
@@ -185,9 +276,14 @@ impl<'db> Backup<'db> {
         }
         // What follows reads, for as long as it takes; nobody needs to wait for it any more.
         drop(decided);
-        if let Some(origin) = options.since {
-            backup.plan = backup.since(origin, options.gap)?;
+        if let Some(origin) = since {
+            let shape = Shape { gap: options.gap, granule: options.granularity };
+            backup.plan = backup.since(origin, shape)?;
+            if !options.consolidate {
+                backup.plan = backup.plan.clone().in_pieces(options.granularity);
+            }
         }
+        backup.label.clone_from(&options.label);
         Ok(backup)
     }
 
@@ -200,14 +296,14 @@ impl<'db> Backup<'db> {
             return Err(Error::new(ErrorKind::Busy, "another backup is open").remedy("end it first"));
         }
         let plan = Plan::of_manifest(core.ctx.home(), empty_manifest());
-        let mut backup = Self { core, record: CheckpointRecord::empty(), plan, held: None, open: true };
+        let mut backup = Self { core, record: CheckpointRecord::empty(), plan, held: None, label: None, open: true };
         backup.plan = log_increment(core, &mut held, closed)?;
         backup.held = Some(held);
         Ok(backup)
     }
 
     /// The plan, less what a copy of `origin` has.
-    fn since(&self, origin: Origin, gap: u64) -> Result<Plan> {
+    fn since(&self, origin: Origin, shape: Shape) -> Result<Plan> {
         let ctx = &self.core.ctx;
         let (tables, mut older) = self.core.catalog.read_at(&self.record)?;
         // What was dropped since is not in the copy, and may have been written over.
@@ -221,7 +317,7 @@ impl<'db> Backup<'db> {
             older: &older,
             tables: &tables,
         };
-        increment(self.plan.clone(), &at, origin, gap)
+        increment(self.plan.clone(), &at, origin, shape)
     }
 
     /// `root` is the root record at the instant when the checkpoint was chosen.
@@ -338,12 +434,20 @@ impl<'db> Backup<'db> {
         stream_to(&*self.core.ctx.vfs, &self.plan, out, CopyOptions::default(), call)
     }
 
-    /// Ends the backup: the pin leaves the root record durably, then all that was held may go.
+    /// Ends the backup: the pin leaves the root record durably, then all that was held may go. A label is remembered, durably,
+    /// when this returns; after a crash before that it is unknown, and the origin works all the same.
     ///
     /// # Errors
     /// `Io`, after which the database is poisoned: whether the pin is still in the root record is unknown.
     pub fn finish(mut self) -> Result<()> {
-        self.close()
+        self.close()?;
+        let Some(label) = self.label.take() else { return Ok(()) };
+        self.core.checkpointer.change(|catalog| {
+            if catalog.origins().find(&label).is_some() {
+                return Err(Error::invalid(format!("the label `{label}` is in use")).remedy("choose another one"));
+            }
+            Ok(Some(Change::Origin(OriginChange::Label(label, self.plan.origin()))))
+        })
     }
 
     fn close(&mut self) -> Result<()> {

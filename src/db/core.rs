@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use strandline_vfs::Lock;
 
-use crate::catalog::{Catalog, Context};
+use crate::catalog::{Catalog, Context, RootRecord};
 use crate::checkpoint::{CheckpointOptions, CheckpointReport, Checkpointer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::Log;
@@ -15,8 +15,9 @@ use crate::options::Durability;
 use crate::recovery::RecoveryReport;
 use crate::sync::{Clock, Entropy};
 use crate::txn::Claims;
-use crate::types::{CommitSeq, TableId};
+use crate::types::{CommitSeq, Origin, TableId};
 
+use super::backup::OriginRef;
 use super::workers::Timer;
 
 /// Tells databases of one process apart, so that a table of one is not used with another.
@@ -108,6 +109,30 @@ impl Core {
         self.log().ok_or_else(|| {
             Error::invalid("the database has no log").remedy("open it with the log switched on: it is remembered")
         })
+    }
+
+    /// The origin that is meant, unless it was released.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name, or a released origin.
+    pub fn resolve_origin(&self, root: &RootRecord, which: &OriginRef) -> Result<Origin> {
+        let remedy = "list the origins, or take a full backup";
+        let origins = self.catalog.origins();
+        let origin = match which {
+            OriginRef::Origin(origin) => *origin,
+            OriginRef::Name(name) => match (origins.find(name), name.strip_prefix("StrandlineCheckpoint.")) {
+                (Some(origin), _) => origin,
+                (None, Some(sequence)) => Origin { lineage: root.lineage, sequence: sequence.parse()? },
+                (None, None) => {
+                    let what = format!("no origin has the label `{name}`");
+                    return Err(Error::new(ErrorKind::NotFound, what).remedy(remedy));
+                }
+            },
+        };
+        if origins.is_released(origin) {
+            return Err(Error::new(ErrorKind::NotFound, format!("origin {origin} was released")).remedy(remedy));
+        }
+        Ok(origin)
     }
 
     /// Takes a checkpoint.

@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::backup::{Backup, BackupOptions};
+use super::backup::{Backup, BackupOptions, OriginRef};
 use super::core::Core;
 use super::table::{Table, TableInfo, TableOptions, check_table_name};
 use super::transaction::Transaction;
 use super::view::{CheckpointRef, View};
 use super::workers;
-use crate::catalog::{Catalog, Change, TableEntry, TableLog, TableSlot, TableUse, UseKind};
+use crate::catalog::{Catalog, Change, OriginChange, TableEntry, TableLog, TableSlot, TableUse, UseKind};
 use crate::checkpoint::{CheckpointOptions, CheckpointReport, PinKind, check_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{Durability, Settings};
 use crate::record::Record;
 use crate::recovery::RecoveryReport;
-use crate::types::{CheckpointSeq, Lineage, TableId};
+use crate::types::{CheckpointSeq, Lineage, Origin, TableId};
 
 /// An open database. Any number of threads may share it; one process owns its directory.
 #[derive(Debug)]
@@ -346,6 +346,48 @@ impl Database {
     /// `Closed`; `Io`. Nothing stays held.
     pub fn backup(&self, options: BackupOptions) -> Result<Backup<'_>> {
         Backup::open(&self.core, &options)
+    }
+
+    /// The labels that backups have left, each with the origin that an increment can start from, in the order of the labels.
+    ///
+    /// # Errors
+    /// `Closed`.
+    pub fn origins(&self) -> Result<Vec<(String, Origin)>> {
+        self.core.check_open()?;
+        let origins = self.core.catalog.origins();
+        Ok(origins.labels().map(|(label, origin)| (label.to_owned(), origin)).collect())
+    }
+
+    /// Forgets a label, durably; or, given an origin, refuses it from now on and forgets its labels. It is allowed while a
+    /// backup runs.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown label; `ReadOnly`; `Poisoned`; `Closed`; `Io`.
+    pub fn release_origin(&self, which: impl Into<OriginRef>) -> Result<()> {
+        self.core.check_writable()?;
+        let which = which.into();
+        self.core.checkpointer.change(|catalog| match &which {
+            OriginRef::Name(label) if catalog.origins().find(label).is_some() => {
+                Ok(Some(Change::Origin(OriginChange::Unlabel(label.clone()))))
+            }
+            which => {
+                let origin = self.core.resolve_origin(&catalog.root(), which)?;
+                Ok(Some(Change::Origin(OriginChange::Release(origin))))
+            }
+        })
+    }
+
+    /// Forgets all labels, and refuses every origin up to now, durably: the next chain of increments starts with a full backup.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `Poisoned`; `Closed`; `Io`.
+    pub fn release_origins(&self) -> Result<()> {
+        self.core.check_writable()?;
+        // This very change is a checkpoint with a higher number: what is backed up from now on is not refused.
+        self.core.checkpointer.change(|catalog| {
+            let root = catalog.root();
+            Ok(Some(Change::Origin(OriginChange::ReleaseAll(root.max_seq.max(root.newest.seq)))))
+        })
     }
 
     /// Gauges and counters, each a name and a number, in the order of their names.

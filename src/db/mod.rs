@@ -24,7 +24,7 @@ mod verify;
 mod view;
 mod workers;
 
-pub use backup::{Backup, BackupOptions};
+pub use backup::{Backup, BackupOptions, OriginRef};
 pub use cursor::{Cursor, Near, Range, Row};
 pub use database::{CheckpointInfo, Database};
 pub use diff::{KeyRange, StateDiff, TableDiff};

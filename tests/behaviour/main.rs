@@ -14,6 +14,7 @@ mod limits;
 mod log;
 mod log_backup;
 mod model;
+mod origins;
 mod read_only;
 mod restore;
 mod stage;
