@@ -123,3 +123,57 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     assert_ne!(shell.run(&["backup", "--incremental-from", "inc1", "--into", "base"]).code, 0);
     assert!(!shell.path("base.increment").exists());
 }
+
+/// Labels, granules, the proof after `apply`, and the release of origins.
+#[test]
+fn an_increment_from_a_label() {
+    let shell = with_base();
+    shell.run(&["backup", "--label", "monday", "monday"]).silent();
+    shell.run(&["backup", "--label", "monday", "again"]).fails_with("the label `monday` is in use");
+    step(&shell, 1);
+    shell.run(&["backup", "--incremental-from", "monday", "exact"]).silent();
+    shell.run(&["backup", "--incremental-from", "base", "--granularity", "64K", "wide"]).silent();
+    shell
+        .run(&["backup", "--incremental-from", "base", "--granularity", "1", "no"])
+        .fails_with("granularity of 1 bytes");
+    shell.run(&["backup", "--incremental-from", "base", "--granularity", "many", "no"]).misuses();
+    shell.run(&["backup", "--incremental-from", "friday", "no"]).fails_with("no origin has the label `friday`");
+    let origins = shell.run(&["backup", "origins"]).output();
+    assert!(origins.starts_with("monday\t") && origins.lines().count() == 1, "{origins}");
+    let json = shell.run(&["--json", "backup", "origins"]).output();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["label"], "monday");
+    shell.bare(&["backup", "apply", "--prove", "wide", "base"], "").silent();
+    assert_eq!(contents(&shell, "base"), contents(&shell, "home"));
+    shell.run(&["backup", "origins", "--release", "monday"]).silent();
+    shell.run(&["backup", "origins", "--release", "monday"]).fails_with("no origin has the label `monday`");
+    shell.run(&["backup", "origins", "--release-all"]).silent();
+    shell.run(&["backup", "--incremental-from", "./monday", "no"]).fails_with("was released");
+}
+
+/// A chain becomes one copy, and copies are compared.
+#[test]
+fn copies_are_consolidated_and_compared() {
+    let shell = with_base();
+    step(&shell, 1);
+    shell.run(&["backup", "--incremental-from", "base", "inc1"]).silent();
+    step(&shell, 2);
+    shell.run(&["backup", "--incremental-from", "inc1", "inc2"]).silent();
+    shell.run(&["backup", "full"]).silent();
+    shell.bare(&["backup", "consolidate", "base", "inc1", "inc2", "whole"], "").silent();
+    shell.bare(&["backup", "verify", "whole"], "").silent();
+    shell.bare(&["backup", "diff", "whole", "full"], "").silent();
+    shell.bare(&["backup", "diff", "home", "whole"], "").silent();
+    shell.bare(&["backup", "consolidate", "base", "inc2", "gap"], "").fails_with("");
+    assert!(!shell.path("gap").join("Strandline.manifest").exists());
+    let told = shell.bare(&["backup", "diff", "base", "full"], "");
+    assert_eq!((told.code, told.err.as_str()), (1, ""));
+    let lines: Vec<&str> = told.out.lines().collect();
+    assert_eq!(lines[..2], ["table:made1: only in full", "table:made2: only in full"]);
+    assert_eq!(lines[2], "table:t: 1 values differ, 0 keys only in base, 2 only in full");
+    assert!(lines[3..].contains(&"\tk7\\00"), "{told:?}");
+    let json = shell.bare(&["--json", "backup", "diff", "base", "full"], "");
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json["same"].as_bool(), json["tables"][0]["values"].as_u64()), (Some(false), Some(1)));
+    shell.bare(&["backup", "diff", "base", "nowhere"], "").fails_with("nowhere");
+}

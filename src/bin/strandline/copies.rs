@@ -21,8 +21,10 @@ use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
 
 use crate::copy_args::{BackupArgs, BackupCommand, BackupVerifyArgs, RestoreArgs};
+use crate::diff::diff;
 use crate::home::{Home, table_name, usage};
 use crate::increments;
+use crate::origins::origins;
 use crate::report::{Failure, Outcome, Voice, While, say, unsupported};
 use crate::tables::missing;
 
@@ -31,6 +33,9 @@ pub fn backup(home: &Home, args: &BackupArgs) -> Outcome {
     match (&args.what, &args.dest, &args.into) {
         (Some(BackupCommand::Verify(args)), ..) => verify(home.voice, args),
         (Some(BackupCommand::Apply(args)), ..) => increments::apply_all(home.voice, args),
+        (Some(BackupCommand::Consolidate(args)), ..) => increments::consolidate(home.voice, args),
+        (Some(BackupCommand::Diff(args)), ..) => diff(home.voice, args),
+        (Some(BackupCommand::Origins(args)), ..) => origins(home, args),
         (None, Some(dest), _) => copy(home, args, dest),
         (None, None, Some(into)) => increments::into_copy(home, args, into),
         (None, None, None) => usage("backup", "`backup` needs the directory to copy to"),
@@ -51,7 +56,9 @@ pub struct Taken {
 
 /// Takes a backup; what was made.
 pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<Taken> {
-    check_later(args)?;
+    if args.direct_io {
+        return unsupported("--direct-io");
+    }
     let mut tables = Vec::new();
     for object in &args.tables {
         tables.push(table_name(object)?.to_owned());
@@ -67,7 +74,10 @@ pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<Taken> {
         options = options.checkpoint(name);
     }
     if let Some(from) = &args.incremental_from {
-        options = options.incremental_from(increments::origin(from)?);
+        options = options.incremental_from(increments::origin(from)?).granularity(args.granularity.unwrap_or_default());
+    }
+    if let Some(label) = &args.label {
+        options = options.label(label);
     }
     let db = home.write()?;
     let mut backup = db.backup(options).with(home.path.display())?;
@@ -81,20 +91,6 @@ pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<Taken> {
     finished?;
     home.close(db)?;
     Ok(taken)
-}
-
-/// Options of kinds of backup that are not there yet.
-fn check_later(args: &BackupArgs) -> Outcome {
-    let later = &args.later;
-    let asked = [
-        (later.label.is_some(), "--label"),
-        (later.granularity.is_some(), "--granularity"),
-        (later.direct_io, "--direct-io"),
-    ];
-    match asked.iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => unsupported(what),
-        None => Ok(()),
-    }
 }
 
 fn run(voice: Voice, backup: &Backup<'_>, dest: &Path) -> Outcome<BackupReport> {

@@ -1,6 +1,5 @@
 //! What may stand on the command line of backup, backup verify, backup apply and restore.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -19,8 +18,8 @@ and on the device, the manifest last: a copy without a manifest is unfinished, a
 will accept it. With -v the last line is the origin of the copy, LINEAGE:SEQUENCE. A DEST
 really called `verify` is written ./verify.
 
-An increment has what changed since another backup. FROM is the directory of that backup, or
-the origin that it printed. It goes into a directory of its own, for `backup apply` or
+An increment has what changed since another backup. FROM is the directory of that backup, the
+origin that it printed, or the label that --label gave it. It goes into a directory of its own, for `backup apply` or
 `restore`; with --into it is applied to a copy at once.
 
 With --log the increment is of the log: it has every commit up to now, and needs neither a
@@ -51,7 +50,7 @@ pub struct BackupArgs {
     /// Only this table; may be repeated
     #[arg(short = 't', value_name = "OBJECT")]
     pub tables: Vec<String>,
-    /// Only what changed since FROM: a copy, or an origin LINEAGE:SEQUENCE
+    /// Only what changed since FROM: a copy, an origin LINEAGE:SEQUENCE, or a label
     #[arg(long, value_name = "FROM", conflicts_with = "tables")]
     pub incremental_from: Option<String>,
     /// Only the log: what was committed since the last full backup or increment of the log
@@ -66,22 +65,29 @@ pub struct BackupArgs {
     /// The directory to copy to
     #[arg(required_unless_present = "into", conflicts_with = "into")]
     pub dest: Option<PathBuf>,
-    #[command(flatten)]
-    pub later: LaterBackupArgs,
-}
-
-/// Options of backups that are not there yet.
-#[derive(Debug, Args)]
-pub struct LaterBackupArgs {
-    #[arg(long, hide = true, value_name = "TEXT")]
-    pub label: Option<OsString>,
-    #[arg(long, hide = true, value_name = "SIZE")]
-    pub granularity: Option<OsString>,
-    /// Accepted: neighbouring ranges of an increment are always merged
+    /// Remember the origin under this name, for --incremental-from
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["log", "tables"])]
+    pub label: Option<String>,
+    /// Let the ranges of an increment begin and end at multiples of SIZE: bytes, or a number with K, M or G
+    #[arg(long, value_name = "SIZE", requires = "incremental_from", value_parser = size)]
+    pub granularity: Option<u64>,
+    /// Accepted: neighbouring ranges are always merged in what is written
     #[arg(long, hide = true)]
     pub consolidate: bool,
     #[arg(long, hide = true)]
     pub direct_io: bool,
+}
+
+/// A number of bytes, as people write it.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    number.and_then(|n| n.checked_mul(1 << shift)).ok_or_else(|| "not a number of bytes; write 65536 or 64K".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,10 +111,68 @@ a history of its own and takes no increments.
 Example:
   strandline backup apply /backups/tuesday /backups/wednesday /backups/monday")]
     Apply(BackupApplyArgs),
+    /// Make one full copy of a copy and its increments, without the database
+    #[command(after_long_help = "\
+COPY stays as it is; the increments are applied in the new place, in order, and every block
+is verified there. DEST is made if it is missing, and must be empty. What arises is a copy
+like any other: it takes the increments that come next.
+
+Example:
+  strandline backup consolidate /backups/monday /backups/tuesday /backups/new")]
+    Consolidate(BackupConsolidateArgs),
+    /// Tell whether two copies hold the same, and where they differ
+    #[command(after_long_help = "\
+Compares two copies or databases, each as its newest checkpoint and its log say. Silent and
+exit 0 when they hold the same; else a line for each table that differs, with the ranges of
+keys below it, and exit 1. Of copies of one database only what differs is read. Nothing is
+changed, and a copy goes on taking increments.
+
+Example:
+  strandline backup diff /backups/monday /backups/tuesday")]
+    Diff(BackupDiffArgs),
+    /// List the labels of origins, or release some
+    #[command(after_long_help = "\
+One label a line, with the origin that an increment can start from. --release forgets a
+label; given an origin, LINEAGE:SEQUENCE, it is refused from then on. --release-all forgets
+every label and refuses every origin up to now: the next chain starts with a full backup.
+
+Example:
+  strandline -h /srv/db backup origins --release monday")]
+    Origins(BackupOriginsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BackupConsolidateArgs {
+    /// The copy, its increments, and the directory of the new copy
+    #[arg(required = true, num_args = 2.., value_name = "COPY INCREMENT DEST")]
+    pub paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupDiffArgs {
+    /// A copy or a database
+    #[arg(value_name = "A")]
+    pub first: PathBuf,
+    /// Another one
+    #[arg(value_name = "B")]
+    pub second: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupOriginsArgs {
+    /// Release this label or origin; may be repeated
+    #[arg(long, value_name = "WHICH")]
+    pub release: Vec<String>,
+    /// Release all of them
+    #[arg(long)]
+    pub release_all: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct BackupApplyArgs {
+    /// Then walk the whole copy from its root, and compare every block with what its parent says
+    #[arg(long)]
+    pub prove: bool,
     /// The increments, then the copy
     #[arg(required = true, num_args = 2.., value_name = "INCREMENT COPY")]
     pub paths: Vec<PathBuf>,

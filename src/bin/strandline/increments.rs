@@ -10,19 +10,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use strandline::backup::{ApplyReport, CopyKind, Manifest, VerifyCopyOptions, apply, verify_copy};
+use strandline::backup::{
+    ApplyReport, CopyKind, Manifest, RestoreOptions, VerifyCopyOptions, apply, restore, verify_copy,
+};
 use strandline::manifest::{Rolled, mixed, must_be_vacant};
-use strandline::{Error, ErrorKind, Origin};
+use strandline::{Error, ErrorKind, Origin, OriginRef};
 use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
 
 use crate::copies::{Meter, origin_of, state_of, take, tell};
-use crate::copy_args::{BackupApplyArgs, BackupArgs};
+use crate::copy_args::{BackupApplyArgs, BackupArgs, BackupConsolidateArgs};
 use crate::home::{Home, usage};
 use crate::report::{Failure, Outcome, Voice, While, say};
 
-/// Where an increment starts: at a copy, when `from` has a slash or is there, else at an origin as it was printed.
-pub fn origin(from: &str) -> Outcome<Origin> {
+/// Where an increment starts: at a copy, when `from` has a slash or is there, else at an origin as it was printed, or a label.
+pub fn origin(from: &str) -> Outcome<OriginRef> {
     if from.contains('/') || Path::new(from).exists() {
         let manifest = Manifest::load_copy(&OsVfs::new(), Path::new(from)).with(from)?;
         return match (manifest.kind, manifest.rolled) {
@@ -32,15 +34,20 @@ pub fn origin(from: &str) -> Outcome<Origin> {
             }
             // An increment by blocks could be taken, but not be applied to it.
             (_, Some(Rolled::Log)) => Err(mixed()).with(from),
-            _ => Ok(manifest.origin()),
+            _ => Ok(manifest.origin().into()),
         };
     }
-    let origin: strandline::Result<Origin> = from.parse();
-    origin.map_err(|_| Error::new(ErrorKind::NotFound, "neither a copy nor an origin").remedy(ORIGIN_REMEDY)).with(from)
+    named_origin(from)
 }
 
-const ORIGIN_REMEDY: &str =
-    "give the directory of a backup, or LINEAGE:SEQUENCE as it was printed; or take a full backup";
+/// An origin as it was printed, or a label, which has no colon.
+pub fn named_origin(from: &str) -> Outcome<OriginRef> {
+    if !from.contains(':') {
+        return Ok(from.into());
+    }
+    let origin: strandline::Result<Origin> = from.parse();
+    Ok(origin.with(from)?.into())
+}
 
 /// `backup apply`
 pub fn apply_all(voice: Voice, args: &BackupApplyArgs) -> Outcome {
@@ -55,6 +62,10 @@ pub fn apply_all(voice: Voice, args: &BackupApplyArgs) -> Outcome {
         if Some(increment) == increments.last() {
             voice.step(state_of(&report.manifest))?;
         }
+    }
+    if args.prove {
+        let vfs: Arc<dyn Vfs> = Arc::new(OsVfs::new());
+        prove(voice, &vfs, copy)?;
     }
     if voice.json { say(serde_json::to_string_pretty(&told).unwrap_or_default()) } else { Ok(()) }
 }
@@ -104,19 +115,38 @@ pub fn put_in_place(vfs: &dyn Vfs, place: &Path, dest: &Path) -> Outcome {
     vfs.sync_dir(parent).with(parent.display())
 }
 
+/// Walks a copy from the root that its manifest has from the source: addresses carry checksums, so every block that is
+/// reached is the source's own.
+fn prove(voice: Voice, vfs: &Arc<dyn Vfs>, copy: &Path) -> Outcome {
+    let mut meter = Meter::new(voice, |file| format!("Verifying {}", copy.join(file).display()));
+    let checked = verify_copy(vfs, copy, VerifyCopyOptions::default(), &mut meter.callback());
+    meter.end(checked.and_then(|report| report.into_result()).with(copy.display())).map(|_| ())
+}
+
+/// `backup consolidate`
+pub fn consolidate(voice: Voice, args: &BackupConsolidateArgs) -> Outcome {
+    let [copy, increments @ .., dest] = &args.paths[..] else {
+        return usage("backup", "`backup consolidate` takes a copy, its increments, and the directory of the new copy");
+    };
+    let vfs: Arc<dyn Vfs> = Arc::new(OsVfs::new());
+    let mut meter =
+        Meter::new(voice, |file| format!("Copying {} to {}", copy.join(file).display(), dest.join(file).display()));
+    let place = workplace(&*vfs, dest)?;
+    let restored = restore(&vfs, copy, &place, &RestoreOptions::default(), &mut meter.callback());
+    meter.end(restored.with(copy.display()))?;
+    roll_forward(voice, &vfs, increments, &place)?;
+    put_in_place(&*vfs, &place, dest)
+}
+
 /// Applies increments to a copy that was restored just now, and verifies it. Nothing is left of it when that fails.
 pub fn roll_forward(voice: Voice, vfs: &Arc<dyn Vfs>, increments: &[PathBuf], dest: &Path) -> Outcome {
     let rolled = increments.iter().try_for_each(|increment| apply_one(voice, &**vfs, increment, dest).map(|_| ()));
-    let verified = rolled.and_then(|()| {
-        let mut meter = Meter::new(voice, |file| format!("Verifying {}", dest.join(file).display()));
-        let checked = verify_copy(vfs, dest, VerifyCopyOptions::default(), &mut meter.callback());
-        meter.end(checked.and_then(|report| report.into_result()).with(dest.display()))
-    });
+    let verified = rolled.and_then(|()| prove(voice, vfs, dest));
     if verified.is_err() {
         // The directory was empty before, so all that is in it is ours.
         let _ = fs::remove_dir_all(dest);
     }
-    verified.map(|_| ())
+    verified
 }
 
 /// `backup --incremental-from FROM --into COPY`
