@@ -249,6 +249,9 @@ impl Checkpointer {
         let Some(log) = &self.log else { return Ok(None) };
         let changes = describe(change);
         let records: Vec<Vec<u8>> = changes.into_iter().map(|change| Record::Schema { seq, change }.encode()).collect();
+        // What does not concern the tables is told all the same: the log says of every number that it was given.
+        let position = self.catalog.newest().log.map_or(Lsn::default(), |log| log.lsn);
+        let records = if records.is_empty() { vec![Record::Checkpoint { seq, position }.encode()] } else { records };
         let space = records.iter().map(|record| log.reserve(record.len())).collect::<Result<Vec<_>>>();
         Ok(Some(Told { log, records, space: space.map_err(|e| self.failed(e))? }))
     }

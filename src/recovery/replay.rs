@@ -119,7 +119,9 @@ impl Tail {
     pub fn tells(&self, seq: CheckpointSeq) -> Result<bool> {
         let mut scanner = Scanner::new(&self.options, &self.end);
         while let Some((lsn, payload)) = scanner.next_record()? {
-            if matches!(decode(&self.options, lsn, payload)?, Record::Schema { seq: told, .. } if told == seq) {
+            let record = decode(&self.options, lsn, payload)?;
+            if matches!(record, Record::Schema { seq: told, .. } | Record::Checkpoint { seq: told, .. } if told == seq)
+            {
                 return Ok(true);
             }
         }

@@ -134,3 +134,16 @@ fn ranges_of_every_granularity_make_the_same_copy() {
     back_up(&db, "other");
     assert_eq!(rows(&stage.open_at("other"), "t").len(), filled(2000, "a").len());
 }
+
+/// Covers: BI-8, LI-6. A label says nothing of tables, and a crash after it ends no chain of increments from the log.
+#[test]
+fn a_label_does_not_part_a_kept_log() {
+    let stage = Stage::new();
+    let db = stage.options().create(true).log(true).keep_log(true).open(super::stage::HOME).unwrap();
+    fill(&db, "t", 50, "a");
+    labelled(&db, "base", "base");
+    let db = stage.crash().open();
+    assert_eq!(labels(&db), ["base"]);
+    assert_eq!(db.lineage(), stage.crash().open().lineage(), "the history did not fork");
+    assert_eq!(stage.open_at("base").lineage() == db.lineage(), false);
+}
