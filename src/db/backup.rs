@@ -30,7 +30,7 @@ use crate::types::{CheckpointSeq, Lsn, Origin};
 /// # use strandline::BackupOptions;
 /// let now = BackupOptions::new().fresh_checkpoint(true);
 /// let june = BackupOptions::new().checkpoint("June01").tables(["people"]);
-/// let rest = |last| BackupOptions::new().incremental_from(last);
+/// let rest = |last: strandline::Origin| BackupOptions::new().incremental_from(last);
 /// let since_the_last_one = BackupOptions::new().log_only();
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
