@@ -8,7 +8,9 @@ use crate::error::{Error, Result};
 /// What a crash leaves while a backup is open (semantics: FB-13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Contract {
-    /// The newest checkpoint that was complete when the backup was opened, even if later ones completed since.
+    /// The newest checkpoint that was complete when the backup was opened, even if later ones completed since; with a log,
+    /// every durable commit on top of it. The history forks there, so what was copied before takes no more increments, and a
+    /// log that was kept for them goes.
     #[default]
     Pinned,
     /// The newest complete checkpoint, as if no backup were open.

@@ -134,7 +134,9 @@ impl Options {
         self
     }
 
-    /// Writes nothing: recovery happens in memory, and every call that would write gives `ReadOnly`.
+    /// Writes nothing: recovery happens in memory, and every call that would write gives `ReadOnly`. What a log has to be
+    /// replayed for then stays in memory until the close, beside the cache: a home or a copy with a long log is read with
+    /// less after it was opened for writing once.
     #[must_use]
     pub const fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
