@@ -167,6 +167,15 @@ impl Db {
         Ok(self.0.table(table)?.id().file_name())
     }
 
+    /// False when an earlier failure made the handle unsafe for writing.
+    pub fn takes_writes(&self) -> bool {
+        let Some(name) = self.0.tables().ok().and_then(|all| all.into_iter().next()).map(|t| t.name) else {
+            return true;
+        };
+        let (Ok(table), Ok(mut txn)) = (self.0.table(&name), self.0.begin()) else { return false };
+        !txn.put(&table, b"?", b"").is_err_and(|e| e.kind() == ErrorKind::Poisoned)
+    }
+
     /// The names of all tables, sorted.
     pub fn tables(&self) -> Answer<Vec<String>> {
         let mut names: Vec<String> = self.0.tables()?.into_iter().map(|t| t.name).collect();
