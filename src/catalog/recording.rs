@@ -68,8 +68,8 @@ impl Catalog {
     /// `tell` is called when the checkpoint is durable and before anybody can see what it changes.
     ///
     /// # Errors
-    /// What `tell` returns, and then the checkpoint is the truth all the same. `Io` and others. Unless the database is poisoned thereby, the old checkpoint is still the truth and the call may be
-    /// repeated with a higher number.
+    /// What `tell` returns, and then the checkpoint is the truth all the same. `Io` and others. Unless the database is poisoned
+    /// thereby, the old checkpoint is still the truth and the call may be repeated with a higher number.
     ///
     /// # Panics
     /// When the number was used before.

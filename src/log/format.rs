@@ -55,12 +55,15 @@ pub fn segment_name(number: u32) -> String {
     format!("{PREFIX}{number:010}")
 }
 
+/// No log comes to this number; a file that claims it is a stranger, and there is always room to count on.
+const NUMBERS: u32 = 1 << 30;
+
 /// The number of the segment that a file of this name is; `None` when the name is no segment's.
 #[must_use]
 pub fn segment_number(name: &str) -> Option<u32> {
     let digits = name.strip_prefix(PREFIX)?;
     let plain = digits.len() == DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
-    if plain { digits.parse().ok() } else { None }
+    if plain { digits.parse().ok().filter(|n| *n < NUMBERS) } else { None }
 }
 
 /// `n` rounded up to a multiple of `unit`, which is a power of two.
@@ -231,12 +234,16 @@ mod tests {
     #[test]
     fn names_and_numbers() {
         assert_eq!(segment_name(7), "StrandlineLog.0000000007");
-        for number in [0, 1, 99, u32::MAX] {
+        for number in [0, 1, 99, NUMBERS - 1] {
             assert_eq!(segment_number(&segment_name(number)), Some(number));
         }
-        for bad in
-            ["StrandlineLog.7", "StrandlineLog.4294967296", "StrandlineLog.+000000007", "StrandlineLog.0000000007.copy"]
-        {
+        for bad in [
+            "StrandlineLog.7",
+            "StrandlineLog.1073741824",
+            "StrandlineLog.4294967296",
+            "StrandlineLog.+000000007",
+            "StrandlineLog.0000000007.copy",
+        ] {
             assert_eq!(segment_number(bad), None, "{bad}");
         }
     }

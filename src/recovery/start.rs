@@ -11,7 +11,7 @@ use crate::catalog::{Catalog, Context, Health, RootRecord, RootSlots, TableLog};
 use crate::checkpoint::{CheckpointOptions, Checkpointer, Pins};
 use crate::error::{Error, Result};
 use crate::log::{
-    Log, LogEnd, LogOptions, SEGMENT_HEADER, ScanOptions, SegmentHeader, SegmentInfo, seal_tail, segment_number,
+    Log, LogEnd, LogOptions, SEGMENT_HEADER, ScanOptions, SegmentHeader, SegmentInfo, seal_tail, segments,
 };
 use crate::manifest::{LOCK_FILE, belongs};
 use crate::options::{LogSettings, Settings};
@@ -284,7 +284,7 @@ impl Next {
                 // A file that is no segment takes no number: it is made anew when its turn comes.
                 for segment in all()? {
                     if lineage_of(&*request.vfs, &segment.path)?.is_some() {
-                        next.number = next.number.max(segment.number.saturating_add(1));
+                        next.number = next.number.max(segment.number + 1);
                     }
                 }
                 next.number = next.number.max(tail.map_or(0, |t| t.end.next));
@@ -378,19 +378,6 @@ fn remove(vfs: &dyn Vfs, path: &Path) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(e, "remove a segment of the log", path)),
         _ => Ok(()),
     }
-}
-
-/// The files in `dir` that have the name of a segment, by number.
-fn segments(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<SegmentInfo>> {
-    let mut found = Vec::new();
-    for entry in vfs.read_dir(dir).map_err(|e| Error::io(e, "list the log's directory", dir))? {
-        let Some(number) = entry.name.to_str().and_then(segment_number) else { continue };
-        let path = dir.join(&entry.name);
-        let meta = vfs.metadata(&path).map_err(|e| Error::io(e, "look at a segment of the log", &path))?;
-        found.push(SegmentInfo { number, path, bytes: meta.map_or(0, |m| m.len) });
-    }
-    found.sort_by_key(|s| s.number);
-    Ok(found)
 }
 
 /// The history that a segment says it is of; `None` when its header cannot be believed, or not be read: what recovery needs

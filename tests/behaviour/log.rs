@@ -368,6 +368,25 @@ fn a_restored_copy_and_its_source_do_not_share_names() {
     assert!(mine.iter().all(|name| !segments(&stage).contains(name)) && !mine.is_empty(), "{mine:?}");
 }
 
+/// Covers: LG-5, RS-6. A stranger with the name of a segment that no log ever comes to takes no numbers away.
+#[test]
+fn a_stranger_numbered_beyond_all_logs_does_not_matter() {
+    let stage = Stage::new();
+    let db = create(&stage);
+    fill(&db, "t", 50, "a");
+    super::stage::back_up(&db, "copy");
+    let other = Stage::new();
+    put(&create(&other), "t", "k", "v");
+    let bytes = other.read(&format!("{HOME}/{}", segments(&other)[0]));
+    for number in ["4294967290", "2147483647", "2147483648"] {
+        let now = stage.crash();
+        now.write(&format!("copy/StrandlineLog.{number}"), &bytes);
+        put(&now.open_at("copy"), "t", "k", "v");
+        let crashed = now.crash();
+        assert_eq!(get(&crashed.open_at("copy"), "t", "k").unwrap(), "v", "{number}");
+    }
+}
+
 /// Covers: DB-2. What cannot be a log's directory is refused, and nothing is begun.
 #[test]
 fn a_log_directory_that_cannot_be_leaves_nothing_behind() {
