@@ -18,6 +18,8 @@ use strandline_vfs::fault::{Fault, FaultVfs};
 use strandline_vfs::mem::MemVfs;
 use strandline_vfs::{Call, Vfs};
 
+use strandline_sim::oracle::structure::{self, Allowance, State};
+
 fn go_on(_: &Progress<'_>) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
@@ -70,7 +72,11 @@ fn contents(db: &Database) -> Contents {
 
 /// Takes a backup into `dir`: full, or since an origin.
 fn take(db: &Database, dir: &str, since: Option<Origin>) -> Manifest {
-    let mut options = BackupOptions::new();
+    take_shaped(db, dir, since, Allowance::default())
+}
+
+fn take_shaped(db: &Database, dir: &str, since: Option<Origin>, shape: Allowance) -> Manifest {
+    let mut options = BackupOptions::new().merge_gaps(shape.gap).granularity(shape.granule);
     if let Some(origin) = since {
         options = options.incremental_from(origin);
     }
@@ -95,6 +101,41 @@ fn assert_sound(vfs: &MemVfs, copy: &str) {
 fn restored(vfs: &MemVfs, copy: &str) -> Contents {
     let db = options(&vfs.duplicate()).read_only(true).open(copy).unwrap();
     contents(&db)
+}
+
+/// Covers: BI-2, BI-4, K4, K5. Lays the increment `inc` for `copy`, and the full copy of the same checkpoint, side by side, block
+/// by block.
+fn assert_exact(vfs: &MemVfs, copy: &str, inc: &str, full: &str, allowance: Allowance) {
+    let [base, pinned] = [copy, full].map(|dir| State::of_copy(vfs, Path::new(dir)).unwrap());
+    let (since, reported) = structure::reported(vfs, Path::new(inc)).unwrap();
+    assert_eq!(structure::mono(&pinned), [] as [&str; 0]);
+    assert_eq!(structure::walk(&pinned, since), [] as [&str; 0]);
+    assert_eq!(structure::superset(&base, &pinned, &reported), [] as [&str; 0]);
+    assert_eq!(structure::tight(&pinned, since, &reported, allowance), [] as [&str; 0]);
+}
+
+/// Covers: K4. The copy has every live block of the full copy.
+fn assert_same_blocks(vfs: &MemVfs, copy: &str, full: &str) {
+    let [chain, full] = [copy, full].map(|dir| State::of_copy(vfs, Path::new(dir)).unwrap());
+    assert_eq!(structure::mono(&chain), [] as [&str; 0]);
+    assert_eq!(structure::bytes_equal(&chain, &full), [] as [&str; 0]);
+}
+
+/// Every checkpoint of a history as it was when it was the newest.
+#[derive(Default)]
+struct Stamps(Vec<State>);
+
+impl Stamps {
+    /// What the newest checkpoint reaches was born when the earlier ones say.
+    fn look(&mut self, vfs: &MemVfs) {
+        let now = State::of_home(vfs, Path::new("/db")).unwrap();
+        assert_eq!(structure::mono(&now), [] as [&str; 0]);
+        for earlier in self.0.iter().filter(|earlier| earlier.seq < now.seq) {
+            assert_eq!(structure::stamp(earlier, &now), [] as [&str; 0]);
+            assert_eq!(structure::walk(&now, earlier.seq), [] as [&str; 0]);
+        }
+        self.0.push(now);
+    }
 }
 
 fn remove(vfs: &MemVfs, dir: &str) {
@@ -226,6 +267,7 @@ fn history(seed: u64) {
     let mut db = open(&vfs);
     let mut origins = vec![take_empty(&db)];
     let mut copies: Vec<String> = Vec::new();
+    let mut stamps = Stamps::default();
     for round in 0..14 {
         for _ in 0..below(4) {
             change(&db, &below);
@@ -238,6 +280,7 @@ fn history(seed: u64) {
             checkpoint = checkpoint.drop(format!("n{}", below(3)));
         }
         db.checkpoint(checkpoint).unwrap();
+        stamps.look(&vfs);
         if below(5) == 0 {
             db.close().unwrap();
             db = open(&vfs);
@@ -249,10 +292,17 @@ fn history(seed: u64) {
             let at = Manifest::load(&vfs, Path::new(copy)).unwrap().origin();
             let usable: Vec<&Origin> = origins.iter().filter(|o| o.sequence <= at.sequence).collect();
             let since = *usable[below(usable.len() as u64) as usize];
-            take(&db, "/inc", Some(since));
+            let shape =
+                [Allowance::default(), Allowance { gap: 0, granule: 8192 }, Allowance { gap: 2048, granule: 0 }];
+            let shape = shape[below(3) as usize];
+            take_shaped(&db, "/inc", Some(since), shape);
+            take(&db, "/shadow", None);
+            assert_exact(&vfs, copy, "/inc", "/shadow", shape);
             apply(&vfs, "/inc", copy).unwrap_or_else(|e| panic!("seed {seed} round {round} since {since}: {e}"));
-            remove(&vfs, "/inc");
             assert_sound(&vfs, copy);
+            assert_same_blocks(&vfs, copy, "/shadow");
+            remove(&vfs, "/inc");
+            remove(&vfs, "/shadow");
             assert_eq!(restored(&vfs, copy), contents(&db), "seed {seed} round {round} since {since} onto {at}");
             origins.push(Manifest::load(&vfs, Path::new(copy)).unwrap().origin());
         } else {
@@ -392,4 +442,58 @@ fn an_increment_to_an_older_checkpoint_passes_what_was_dropped_since() {
     apply(&vfs, "/more", "/copy").unwrap();
     assert_sound(&vfs, "/copy");
     assert!(restored(&vfs, "/copy").values().all(|rows| rows.iter().all(|(_, value)| value.len() == 102)));
+}
+
+/// The rules of births are no formality: each sees the one thing that it is for.
+#[test]
+fn each_rule_of_births_can_fail() {
+    let vfs = MemVfs::new();
+    let db = open(&vfs);
+    db.create_table("t", TableOptions::new()).unwrap();
+    write(&db, "t", (0..3_000).map(|i| row(i, 50)));
+    write(&db, "t", [row(1, 30_000)]);
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let full = take(&db, "/copy", None);
+    let before = State::of_home(&vfs, Path::new("/db")).unwrap();
+    write(&db, "t", [row(7, 60), row(2_500, 20_000)]);
+    db.create_table("new", TableOptions::new()).unwrap();
+    write(&db, "new", [row(1, 10)]);
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let now = State::of_home(&vfs, Path::new("/db")).unwrap();
+    take(&db, "/inc", Some(full.origin()));
+    let base = State::of_copy(&vfs, Path::new("/copy")).unwrap();
+    let (since, reported) = structure::reported(&vfs, Path::new("/inc")).unwrap();
+    assert_eq!(since, before.seq);
+    let nothing = Allowance::default();
+    let file = "table-00000001.sl";
+    let newest = now.files[file].blocks.values().find(|b| b.addr.birth > since && b.children.is_empty()).unwrap().addr;
+    let oldest = now.files[file].blocks.values().find(|b| b.addr.birth <= since).unwrap().addr;
+    let reborn = |addr: structure::Addr, birth: u64| {
+        let mut state = now.clone();
+        state.files.get_mut(file).unwrap().blocks.get_mut(&addr.offset).unwrap().addr.birth = birth;
+        state
+    };
+    assert_eq!(structure::stamp(&before, &now).len(), 0);
+    assert_eq!(structure::stamp(&before, &reborn(newest, since)).len(), 1, "a new block with an old number");
+    assert_eq!(structure::stamp(&before, &reborn(oldest, since + 1)).len(), 1, "an old block with a new one");
+    assert_eq!(structure::walk(&reborn(oldest, since + 1), since).len(), 1, "a new block below an old one");
+    let mut less = reported.clone();
+    less.get_mut(file).unwrap().pop();
+    assert!(!structure::superset(&base, &now, &less).is_empty());
+    let mut short = reported.clone();
+    short.get_mut("table-00000002.sl").unwrap()[0].start = 512;
+    assert_eq!(structure::superset(&base, &now, &short).len(), 1, "the header of a new file");
+    let mut more = reported.clone();
+    let old = oldest.offset..oldest.offset + u64::from(oldest.size);
+    more.insert(file.to_owned(), std::iter::once(old).collect());
+    assert_eq!(structure::tight(&now, since, &more, nothing).len(), 1);
+    let mut wide = reported.clone();
+    wide.get_mut(file).unwrap().last_mut().unwrap().end += 512;
+    assert_eq!(structure::tight(&now, since, &wide, nothing).len(), 1, "a range that ends too late");
+    assert_eq!(structure::tight(&now, since, &reported, nothing).len(), 0);
+    assert!(!structure::bytes_equal(&base, &now).is_empty());
+    // A block whose header was written for another checkpoint is not what its address says.
+    let home = vfs.open(Path::new("/db/table-00000001.sl"), strandline_vfs::OpenOptions::write()).unwrap();
+    home.write_all_at(&[9], newest.offset + 24).unwrap();
+    assert_eq!(structure::mono(&State::of_home(&vfs, Path::new("/db")).unwrap()).len(), 1);
 }

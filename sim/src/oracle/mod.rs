@@ -15,6 +15,7 @@ mod damage;
 mod judge;
 pub mod observe;
 mod rule;
+pub mod structure;
 
 pub use damage::damage;
 pub use judge::{Count, Effort, Judge};
