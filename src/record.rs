@@ -27,6 +27,9 @@ use crate::error::{Error, Result};
 use crate::limits::{KEY_MAX, VALUE_MAX};
 use crate::types::{CheckpointSeq, Lsn, TableId};
 
+/// Bytes that a commit of one small row has besides key and value, about.
+const HEAD: usize = 32;
+
 const COMMIT: u8 = 1;
 const SCHEMA: u8 = 2;
 const CHECKPOINT: u8 = 3;
@@ -132,10 +135,11 @@ pub struct CommitEncoder {
 }
 
 impl CommitEncoder {
-    /// A commit without operations.
+    /// A commit without operations; `room`: how many bytes its keys and values have, about.
     #[must_use]
-    pub fn new(txn: u64) -> Self {
-        let mut out = vec![COMMIT];
+    pub fn new(txn: u64, room: usize) -> Self {
+        let mut out = Vec::with_capacity(HEAD + room);
+        out.put_u8(COMMIT);
         out.put_varint(txn);
         Self { out, table: None }
     }
@@ -358,7 +362,7 @@ mod tests {
     type Row = (bool, u8, Vec<u8>, Vec<u8>);
 
     fn encode(txn: u64, rows: &[Row]) -> Vec<u8> {
-        let mut encoder = CommitEncoder::new(txn);
+        let mut encoder = CommitEncoder::new(txn, 0);
         for (put, table, key, value) in rows {
             let table = TableId(u64::from(*table % 4) * 1000);
             if *put { encoder.put(table, key, value) } else { encoder.remove(table, key) }
@@ -394,7 +398,7 @@ mod tests {
             if let Record::Commit(commit) = &record {
                 let ops: Result<Vec<_>> = commit.ops().collect();
                 let Ok(ops) = ops else { return true };
-                let mut encoder = CommitEncoder::new(commit.txn);
+                let mut encoder = CommitEncoder::new(commit.txn, 0);
                 for (table, op) in ops {
                     match op {
                         Op::Put { key, value } => encoder.put(table, key, value),

@@ -132,7 +132,7 @@ fn record(bytes: &[u8]) {
         assert_eq!(record.encode(), bytes, "D1");
         return;
     };
-    let mut encoder = CommitEncoder::new(commit.txn);
+    let mut encoder = CommitEncoder::new(commit.txn, 0);
     for op in commit.ops() {
         match op {
             Ok((table, Op::Put { key, value })) => encoder.put(table, key, value),
@@ -157,7 +157,7 @@ pub fn a_log() -> Vec<u8> {
         kept: Vec::new(),
         doubt: None,
     });
-    let mut commit = CommitEncoder::new(7);
+    let mut commit = CommitEncoder::new(7, 0);
     commit.put(strandline::TableId(1), b"tide", b"low");
     commit.remove(strandline::TableId(2), b"spring");
     let records = [

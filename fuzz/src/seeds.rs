@@ -110,7 +110,7 @@ fn page(out: &mut Vec<Seed>) {
 }
 
 fn a_commit() -> Vec<u8> {
-    let mut commit = CommitEncoder::new(300);
+    let mut commit = CommitEncoder::new(300, 0);
     commit.put(TableId(1), b"tide", b"low");
     commit.remove(TableId(1), b"ebb");
     commit.put(TableId(200), b"", b"");

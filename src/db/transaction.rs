@@ -10,8 +10,6 @@
 //! commit waits for what its durability asks for; whoever leads the sync makes durable what all others have appended
 //! meanwhile. Only then is it published: nobody sees a durable commit that a crash could still take away (T4).
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +19,7 @@ use super::cursor::{Cursor, Range, Source, as_slices, bounds, prefix_bounds};
 use super::merge::Merge;
 use super::table::Table;
 use crate::btree::TreeCursor;
-use crate::catalog::{OpenTable, TableUse, UseKind};
+use crate::catalog::{OpenTable, TableSlot, TableUse, UseKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{KEY_MAX, VALUE_MAX};
 use crate::options::Durability;
@@ -45,7 +43,8 @@ pub struct Transaction<'db> {
     /// Bytes charged to the cache for the buffer.
     charged: usize,
     /// The tables written: they can be neither dropped nor renamed meanwhile.
-    tables: BTreeMap<TableId, TableUse>,
+    /// In order of ids, as the tables of the writes are.
+    tables: Vec<TableUse>,
     /// A write failed in a way after which the transaction must not commit.
     failed: bool,
     /// What the commit waits for, where the transaction was begun with that.
@@ -72,7 +71,7 @@ impl<'db> Transaction<'db> {
             snapshot: Some(snapshot),
             writes: WriteBuffer::new(),
             charged: 0,
-            tables: BTreeMap::new(),
+            tables: Vec::new(),
             failed: false,
             durability,
         }
@@ -290,8 +289,8 @@ impl<'db> Transaction<'db> {
 
     /// Uses the table, from the first write on: it can be neither dropped nor renamed meanwhile.
     fn enter(&mut self, table: &Table) -> Result<()> {
-        if let Entry::Vacant(first) = self.tables.entry(table.id()) {
-            first.insert(table.slot.enter(UseKind::Transaction)?);
+        if let Err(at) = self.tables.binary_search_by_key(&table.id(), |used| used.slot().id()) {
+            self.tables.insert(at, table.slot.enter(UseKind::Transaction)?);
         }
         Ok(())
     }
@@ -363,7 +362,7 @@ impl<'db> Transaction<'db> {
         let record = self.core.log().and_then(|_| self.record());
         let mut prepared = Vec::with_capacity(self.tables.len());
         for (id, writes) in self.writes.tables() {
-            let open = self.core.catalog.open(self.tables[&id].slot())?;
+            let open = self.core.catalog.open(slot_of(&self.tables, id))?;
             let rows = writes.iter().map(|(key, value)| (&**key, value.as_deref()));
             prepared.push((&open.tree, open.tree.prepare(&gate, rows)?));
         }
@@ -398,8 +397,8 @@ impl<'db> Transaction<'db> {
 
     /// The writes to logged tables as a record of the log, if there are any.
     fn record(&self) -> Option<Vec<u8>> {
-        let mut record = CommitEncoder::new(self.id);
-        for (id, writes) in self.writes.tables().filter(|(id, _)| self.tables[id].slot().is_logged()) {
+        let mut record = CommitEncoder::new(self.id, self.writes.bytes());
+        for (id, writes) in self.writes.tables().filter(|(id, _)| slot_of(&self.tables, *id).is_logged()) {
             for (key, value) in writes {
                 match value {
                     Some(value) => record.put(id, key, value),
@@ -420,9 +419,18 @@ impl<'db> Transaction<'db> {
     }
 }
 
+/// One of the tables that a transaction has entered.
+fn slot_of(tables: &[TableUse], id: TableId) -> &Arc<TableSlot> {
+    let at = tables.partition_point(|used| used.slot().id() < id);
+    tables[at].slot()
+}
+
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        self.release_claims();
+        // A commit that became visible has given back both.
+        if self.snapshot.is_some() {
+            self.release_claims();
+        }
         self.core.ctx.cache.discharge(self.charged);
     }
 }

@@ -18,7 +18,8 @@ const PER_WRITE: usize = 96;
 /// The writes of one transaction to all tables.
 #[derive(Debug, Default)]
 pub struct WriteBuffer {
-    tables: BTreeMap<TableId, TableWrites>,
+    /// In order of ids. Few transactions write to more tables than a search through a row of them can bear.
+    tables: Vec<(TableId, TableWrites)>,
     bytes: usize,
 }
 
@@ -38,7 +39,11 @@ impl WriteBuffer {
     pub fn put(&mut self, table: TableId, key: Arc<[u8]>, value: Option<Arc<[u8]>>) {
         let added = cost(&key, value.as_deref());
         let key_bytes = key.len();
-        if let Some(former) = self.tables.entry(table).or_default().insert(key, value) {
+        let at = self.tables.binary_search_by_key(&table, |(id, _)| *id).unwrap_or_else(|at| {
+            self.tables.insert(at, (table, TableWrites::new()));
+            at
+        });
+        if let Some(former) = self.tables[at].1.insert(key, value) {
             self.bytes -= PER_WRITE + key_bytes + former.map_or(0, |v| v.len());
         }
         self.bytes += added;
@@ -47,18 +52,19 @@ impl WriteBuffer {
     /// The buffered write to a key: `Some(None)` is a deletion.
     #[must_use]
     pub fn get(&self, table: TableId, key: &[u8]) -> Option<&Option<Arc<[u8]>>> {
-        self.tables.get(&table)?.get(key)
+        self.table(table)?.get(key)
     }
 
     /// The writes to one table.
     #[must_use]
     pub fn table(&self, table: TableId) -> Option<&TableWrites> {
-        self.tables.get(&table)
+        let at = self.tables.binary_search_by_key(&table, |(id, _)| *id).ok()?;
+        Some(&self.tables[at].1)
     }
 
     /// The tables written, each with its writes, in order of ids.
     pub fn tables(&self) -> impl Iterator<Item = (TableId, &TableWrites)> {
-        self.tables.iter().map(|(&id, writes)| (id, writes))
+        self.tables.iter().map(|(id, writes)| (*id, writes))
     }
 
     /// True when nothing was written.

@@ -32,7 +32,7 @@ fn three_segments() -> Arc<dyn Vfs> {
         let ticket = log.append(payload, Durability::Sync).unwrap();
         log.wait(&ticket).unwrap();
     };
-    let mut commit = CommitEncoder::new(9);
+    let mut commit = CommitEncoder::new(9, 0);
     commit.put(TableId(2), b"k\0", b"v");
     commit.remove(TableId(3), b"\xff");
     put(&commit.finish());
