@@ -1,0 +1,24 @@
+//! Threads of the engine under a scheduler whose every choice comes from a tape.
+//!
+//! The simulator's other driver has one thread: what it calls interleaving is the order of operations, and no operation is
+//! ever cut by another. Bugs between two lines of one function are out of its reach. Here the engine's own source is compiled
+//! a second time (package `engine`) against locks of the same names (package `locks`) that belong to a scheduler: every
+//! thread is a coroutine, one runs at a time, and who goes on at a lock, a wait or a call to the file system is drawn from
+//! the tape. So a race is a list of numbers: it happens again, and it can be made shorter.
+//!
+//! - [`plan`]: what the threads do, drawn before anything runs.
+//! - [`schedule`]: who runs next.
+//! - [`race`]: the file system as a place where threads meet.
+//! - [`run`](run::run): one run, and the [`history`] that it leaves.
+//!
+//! Not seen here: atomics are the processor's own and no points of choice, so what races between two of them without a lock
+//! in between is not tried; nor is weak memory order, or anything of the real system.
+
+#![forbid(unsafe_code)]
+
+pub mod engines;
+pub mod history;
+pub mod plan;
+pub mod race;
+pub mod run;
+pub mod schedule;
