@@ -14,6 +14,9 @@
 //!   with the (d - 1)th power of the length, not with the number of schedules);
 //! - `Starved` walks, but one thread runs only when no other can.
 //!
+//! Whoever has run for [`PATIENCE`] decisions in a row counts as yielding: a thread may wait for another by looking again and
+//! again, as one does that met a page on the move, and a schedule that never lets the other run is not one of this world.
+//!
 //! - S1: whatever the policy, what it decided is remembered as choices of `Walk`; that list alone gives the same run.
 //! - S2: the hash of a run covers every decision; equal tapes give equal hashes.
 
@@ -22,6 +25,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shuttle::scheduler::{Schedule, Scheduler, Task, TaskId};
 use strandline_sim::tape::{Subject, Tape};
+
+/// Decisions in a row for one thread while others could run.
+pub const PATIENCE: u64 = 2000;
 
 /// How choices are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +71,8 @@ pub struct Course {
     falls: Vec<u64>,
     /// The rank for the next thread that falls: behind all others.
     last: u64,
+    /// Who runs, and for how many decisions in a row.
+    running: (usize, u64),
 }
 
 impl Course {
@@ -75,7 +83,8 @@ impl Course {
         if let Policy::Ranked(most, within) = policy {
             falls.extend((0..most).map(|_| 1 + tape.choose(Subject::Schedule, within)));
         }
-        Self { tape, policy, choices: Vec::new(), hash: 0, steps: 0, ranks: BTreeMap::new(), falls, last: 1 << 32 }
+        let (choices, ranks, running) = (Vec::new(), BTreeMap::new(), (0, 0));
+        Self { tape, policy, choices, hash: 0, steps: 0, ranks, falls, last: 1 << 32, running }
     }
 
     /// The choices so far: as values for `Walk` they give the same run.
@@ -96,6 +105,11 @@ impl Course {
         self.steps
     }
 
+    /// True when the thread that runs has run for long enough.
+    const fn is_overdue(&self) -> bool {
+        self.running.1 >= PATIENCE
+    }
+
     /// Chooses among `order`, which has the dullest first.
     fn choose(&mut self, order: &[usize], yields: bool) -> usize {
         let at = if order.len() < 2 { 0 } else { self.place(order, yields) };
@@ -103,6 +117,8 @@ impl Course {
             self.choices.push(at as u64);
         }
         self.steps += 1;
+        let row = if self.running.0 == order[at] && order.len() > 1 { self.running.1 + 1 } else { 0 };
+        self.running = (order[at], row);
         self.hash = (self.hash ^ order[at] as u64).wrapping_mul(0x0100_0000_01b3).rotate_left(17) ^ self.steps;
         order[at]
     }
@@ -128,9 +144,10 @@ impl Course {
                 self.ranks.insert(task, rank);
             }
         }
-        if yields || self.falls.contains(&self.steps) {
+        let falls = self.falls.contains(&self.steps).then_some(order[0]);
+        if let Some(task) = if yields { order.last().copied() } else { falls } {
             self.last += 1;
-            self.ranks.insert(order[0], self.last);
+            self.ranks.insert(task, self.last);
         }
         let first = order.iter().enumerate().min_by_key(|(_, task)| (self.ranks.get(task), **task));
         first.map_or(0, |(at, _)| at)
@@ -165,6 +182,7 @@ impl Scheduler for TapeScheduler {
         let mut order: Vec<usize> = runnable.iter().map(|task| usize::from(task.id())).collect();
         order.sort_unstable();
         let current = current.map_or(0, usize::from);
+        let yields = yields || self.course().is_overdue();
         // Whoever yields comes last, else whoever runs comes first; the others go round from there.
         let first = order.partition_point(|&task| if yields { task <= current } else { task < current });
         let around = first % order.len().max(1);
