@@ -231,6 +231,32 @@ fn what_does_not_fit_is_refused_by_name() {
     apply(&vfs, "/inc", "/full1").unwrap();
 }
 
+/// Covers: BI-2, K4. Of a database with a log an increment may lead to the checkpoint that the copy has, and further into the log.
+#[test]
+fn an_increment_that_has_only_more_of_the_log_is_applied() {
+    let vfs = MemVfs::new();
+    let db = options(&vfs).create(true).log(true).open("/db").unwrap();
+    db.create_table("t", TableOptions::new()).unwrap();
+    write(&db, "t", [row(1, 50)]);
+    let first = take(&db, "/copy", None);
+    let early = take(&db, "/early", Some(first.origin()));
+    write(&db, "t", [row(2, 50)]);
+    let more = take(&db, "/more", Some(first.origin()));
+    assert_eq!(more.origin(), first.origin());
+    apply(&vfs, "/more", "/copy").unwrap();
+    assert_sound(&vfs, "/copy");
+    assert_eq!(rows_of(&vfs, "/copy", "t"), 2);
+    let behind = apply(&vfs, "/early", "/copy").unwrap();
+    assert_eq!((behind.bytes, rows_of(&vfs, "/copy", "t")), (0, 2), "what it had already it keeps");
+    assert!(early.log_end < more.log_end);
+}
+
+fn rows_of(vfs: &MemVfs, dir: &str, table: &str) -> usize {
+    let db = options(&vfs.duplicate()).read_only(true).open(dir).unwrap();
+    let table = db.table(table).unwrap();
+    db.begin().unwrap().scan(&table).unwrap().count()
+}
+
 #[test]
 fn a_damaged_increment_is_refused_before_the_copy_is_changed() {
     let vfs = MemVfs::new();

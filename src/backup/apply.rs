@@ -64,7 +64,7 @@ pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProg
         return apply_log(vfs, increment, copy, &new, &base, progress);
     }
     base.check_fits(&new, copy)?;
-    if !base.set_aside && base.manifest.origin() == new.origin() {
+    if !base.set_aside && base.has_all_of(&new) {
         let manifest = base.manifest;
         clean_up(vfs, copy, &manifest)?;
         return Ok(ApplyReport { bytes: 0, removed: manifest.removed.clone(), manifest });
@@ -143,6 +143,11 @@ impl Base {
             },
             Err(e) => Err(e),
         }
+    }
+
+    /// Whether the copy is where the increment leads to: at its checkpoint, with as much of the log behind it.
+    fn has_all_of(&self, new: &Manifest) -> bool {
+        self.manifest.origin() == new.origin() && self.manifest.log_end >= new.log_end
     }
 
     /// K6: the increment starts from a state that the copy has passed, and ends in one that it has not left behind.

@@ -86,9 +86,12 @@ impl Origins {
         self.labels.get(label).copied()
     }
 
-    /// True when the origin was released.
+    /// True when the origin was released, and has no label that was given to it since.
     #[must_use]
     pub fn is_released(&self, origin: Origin) -> bool {
+        if self.labels.values().any(|labelled| *labelled == origin) {
+            return false;
+        }
         origin.sequence <= self.released.up_to && self.released.up_to > CheckpointSeq::ZERO
             || self.released.single.contains(&(origin.sequence, origin.lineage))
     }
@@ -108,8 +111,10 @@ impl Origins {
             OriginChange::Release(origin) => {
                 next.labels.retain(|_, o| o != origin);
                 next.released.single.insert((origin.sequence, origin.lineage));
-                while next.released.single.len() > RELEASED_MAX {
-                    next.released.single.pop_first();
+                while next.released.single.len() > RELEASED_MAX
+                    && let Some((oldest, _)) = next.released.single.pop_first()
+                {
+                    next.released.up_to = next.released.up_to.max(oldest);
                 }
             }
             OriginChange::ReleaseAll(up_to) => {
@@ -233,10 +238,24 @@ mod tests {
         assert!(now.is_released(origin(7)) && now.is_released(origin(1)) && !now.is_released(origin(9)));
     }
 
+    /// Covers: BI-9. However many are released, each of them stays so.
+    #[test]
+    fn what_was_released_stays_so() {
+        let all = (1..=RELEASED_MAX as u64 + 5).map(origin);
+        let released = all.clone().fold(Origins::default(), |now, origin| now.after(&OriginChange::Release(origin)));
+        assert!(all.clone().all(|origin| released.is_released(origin)));
+        assert!(!released.is_released(origin(RELEASED_MAX as u64 + 6)));
+        assert_eq!(released.released.single.len(), RELEASED_MAX);
+    }
+
     #[test]
     fn a_label_brings_a_released_origin_back() {
         let released = Origins::default().after(&OriginChange::Release(origin(3)));
         assert!(released.is_released(origin(3)) && !released.is_released(origin(2)));
         assert!(!released.after(&OriginChange::Label("x".into(), origin(3))).is_released(origin(3)));
+        let all = Origins::default().after(&OriginChange::ReleaseAll(CheckpointSeq::major(8)));
+        let labelled = all.after(&OriginChange::Label("x".into(), origin(3)));
+        assert!(!labelled.is_released(origin(3)) && labelled.is_released(origin(4)));
+        assert!(labelled.after(&OriginChange::Unlabel("x".into())).is_released(origin(3)), "by that name alone");
     }
 }

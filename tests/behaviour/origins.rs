@@ -4,7 +4,7 @@ use strandline::backup::apply;
 use strandline::manifest::Content;
 use strandline::{BackupOptions, Database, ErrorKind, OriginRef};
 
-use super::stage::{Stage, back_up, checkpoint, copy, fill, filled, kind, quietly, rows, table};
+use super::stage::{Stage, back_up, checkpoint, copy, fill, filled, kind, named, quietly, rows, table};
 
 fn labelled(db: &Database, dir: &str, label: &str) {
     let backup = db.backup(BackupOptions::new().fresh_checkpoint(true).label(label)).unwrap();
@@ -77,6 +77,30 @@ fn what_was_released_is_refused_and_what_comes_after_is_not() {
     new.finish().unwrap();
     since(&db, origin).expect("of the same rows, but backed up later");
     db.release_origins().unwrap();
+    assert_eq!(kind(since(&db, origin)), ErrorKind::NotFound);
+}
+
+/// Covers: BI-7. A label given to an older checkpoint after everything was released works like any other, for as long as it
+/// is there.
+#[test]
+fn a_label_of_an_older_checkpoint_works_although_all_were_released() {
+    let stage = Stage::new();
+    let db = stage.create();
+    fill(&db, "t", 300, "a");
+    named(&db, "june");
+    fill(&db, "t", 30, "b");
+    checkpoint(&db);
+    db.release_origins().unwrap();
+    let backup = db.backup(BackupOptions::new().checkpoint("june").label("june-copy")).unwrap();
+    let origin = backup.origin();
+    copy(&backup, "june");
+    backup.finish().unwrap();
+    for db in [&db, &stage.crash().open()] {
+        assert_eq!(labels(db), ["june-copy"]);
+        since(db, "june-copy").unwrap();
+        since(db, origin).unwrap();
+    }
+    db.release_origin("june-copy").unwrap();
     assert_eq!(kind(since(&db, origin)), ErrorKind::NotFound);
 }
 
