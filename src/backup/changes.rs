@@ -27,6 +27,26 @@ pub struct Shape {
     pub granule: u64,
 }
 
+/// What it took to find out what changed. It grows with what changed, and with the number of tables, and not with the
+/// database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalkCost {
+    /// Bytes of files read: the catalog, and the changed pages that lead to others.
+    pub bytes_read: u64,
+    /// Inner pages that were looked at.
+    pub inner_pages: u64,
+    /// Leaves that were looked at, because their tree has large values.
+    pub leaves: u64,
+}
+
+impl std::ops::AddAssign for WalkCost {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes_read += other.bytes_read;
+        self.inner_pages += other.inner_pages;
+        self.leaves += other.leaves;
+    }
+}
+
 /// Gathers what changed in one file.
 pub struct Changes<'a> {
     source: &'a dyn BlockSource,
@@ -35,12 +55,13 @@ pub struct Changes<'a> {
     new: BTreeMap<u64, u64>,
     /// A block of before was met, so the file and its header existed at `since`.
     old: bool,
+    cost: WalkCost,
 }
 
 impl<'a> Changes<'a> {
     /// Nothing has been looked at yet.
     pub fn new(source: &'a dyn BlockSource, since: CheckpointSeq) -> Self {
-        Self { source, since, new: BTreeMap::new(), old: false }
+        Self { source, since, new: BTreeMap::new(), old: false, cost: WalkCost::default() }
     }
 
     /// The file was there at the origin.
@@ -62,6 +83,8 @@ impl<'a> Changes<'a> {
             return Ok(());
         }
         let body = self.source.read_block(addr)?;
+        let (inner_pages, leaves) = (u64::from(level > 0), u64::from(level == 0));
+        self.cost += WalkCost { bytes_read: u64::from(addr.size), inner_pages, leaves };
         let at = |e: crate::Error| e.at(self.source.path(), Some(addr.offset));
         if level > 0 {
             for child in InnerImage::check(&body).map_err(at)?.children {
@@ -81,6 +104,11 @@ impl<'a> Changes<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What the walks so far have cost.
+    pub fn cost(&self) -> WalkCost {
+        self.cost
     }
 
     /// Notes a block; true when it is new and was not noted before.

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use strandline_vfs::{File, OpenOptions, Vfs};
 
+use super::changes::WalkCost;
 use super::directory::DirectorySink;
 use super::plan::{BackupItem, Plan};
 use super::stream::StreamSink;
@@ -37,6 +38,10 @@ pub struct BackupReport {
     /// How many of these lay past the end of their source and were written as zeros: space that a file had reserved and
     /// never used.
     pub filled: u64,
+    /// Bytes read for it from the source: those copied, and those that it took to find out which to copy.
+    pub read: u64,
+    /// What of these it took to find out which to copy.
+    pub walk: WalkCost,
     /// The manifest of the copy, sealed.
     pub manifest: Manifest,
 }
@@ -121,7 +126,9 @@ pub fn run(
     let mut run = Run { source, sink, options, meter, filled: 0, buf: Vec::new() };
     match run.all(plan) {
         Ok(manifest) => {
-            Ok(BackupReport { files: plan.files().len(), bytes: run.meter.bytes_done(), filled: run.filled, manifest })
+            let (bytes, walk) = (run.meter.bytes_done(), plan.walk());
+            let read = bytes - run.filled + walk.bytes_read;
+            Ok(BackupReport { files: plan.files().len(), bytes, filled: run.filled, read, walk, manifest })
         }
         Err(e) => {
             run.sink.abandon();

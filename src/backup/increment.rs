@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use strandline_vfs::Vfs;
 
-use super::changes::{Changes, Shape};
+use super::changes::{Changes, Shape, WalkCost};
 use super::plan::Plan;
 use crate::block::BlockStore;
 use crate::catalog::{CheckpointEntry, CheckpointRecord, RootRecord, TableEntry};
@@ -71,14 +71,21 @@ pub fn check_origin(root: &RootRecord, pinned: CheckpointSeq, origin: Origin) ->
     Ok(())
 }
 
-/// Makes the plan of a full backup one of an increment since `base`, in ranges of the given shape.
+/// Makes the plan of a full backup one of an increment since `base`, in ranges of the given shape. It tells what that cost.
 ///
 /// # Errors
 /// `Corrupt` with file and offset; `Io`.
 pub fn increment(full: Plan, at: &FilesAt<'_>, base: Origin, shape: Shape) -> Result<Plan> {
-    full.since(at.home, base, |table| {
-        if table == TableId::CATALOG { at.catalog(base.sequence, shape) } else { at.table(table, base.sequence, shape) }
-    })
+    let mut cost = full.walk();
+    let plan = full.since(at.home, base, |table| {
+        let (content, walked) = match table {
+            TableId::CATALOG => at.catalog(base.sequence, shape)?,
+            table => at.table(table, base.sequence, shape)?,
+        };
+        cost += walked;
+        Ok(content)
+    })?;
+    Ok(plan.with_walk(cost))
 }
 
 impl FilesAt<'_> {
@@ -87,7 +94,7 @@ impl FilesAt<'_> {
         BlockStore::read_only(Arc::clone(self.vfs), path, table, self.unit, size)
     }
 
-    fn catalog(&self, since: CheckpointSeq, shape: Shape) -> Result<Content> {
+    fn catalog(&self, since: CheckpointSeq, shape: Shape) -> Result<(Content, WalkCost)> {
         let store = self.store(TableId::CATALOG, self.record.catalog_bytes)?;
         let mut changes = Changes::new(&store, since);
         let older = self.older.iter().map(|entry| &entry.record).filter(|record| record.seq > since);
@@ -103,15 +110,17 @@ impl FilesAt<'_> {
         if since > CheckpointSeq::ZERO {
             changes.existed();
         }
-        Ok(changes.content(self.unit, self.record.catalog_bytes, shape))
+        let cost = changes.cost();
+        Ok((changes.content(self.unit, self.record.catalog_bytes, shape), cost))
     }
 
-    fn table(&self, id: TableId, since: CheckpointSeq, shape: Shape) -> Result<Content> {
-        let Some(entry) = self.tables.iter().find(|entry| entry.id == id) else { return Ok(Content::Whole) };
-        let Some(space) = &entry.space else { return Ok(Content::Unchanged) };
+    fn table(&self, id: TableId, since: CheckpointSeq, shape: Shape) -> Result<(Content, WalkCost)> {
+        let no_walk = |content| Ok((content, WalkCost::default()));
+        let Some(entry) = self.tables.iter().find(|entry| entry.id == id) else { return no_walk(Content::Whole) };
+        let Some(space) = &entry.space else { return no_walk(Content::Unchanged) };
         // Without a later state the base has the file as it is, be it that of a table with no rows.
         if entry.newest().is_some_and(|newest| newest.seq <= since) {
-            return Ok(Content::Unchanged);
+            return no_walk(Content::Unchanged);
         }
         let store = self.store(id, space.size)?;
         let mut changes = Changes::new(&store, since);
@@ -127,7 +136,8 @@ impl FilesAt<'_> {
             }
             next = Some(state.seq);
         }
-        Ok(changes.content(self.unit, space.size, shape))
+        let cost = changes.cost();
+        Ok((changes.content(self.unit, space.size, shape), cost))
     }
 
     /// Whether a retained checkpoint needs the state of `from`, which the state of `next` succeeded.

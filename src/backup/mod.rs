@@ -38,7 +38,7 @@ pub use crate::audit::{Finding, OnDamage, Severity};
 pub use crate::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable, Rolled};
 pub use crate::progress::{OnProgress, Progress};
 pub use apply::{ApplyReport, apply};
-pub use changes::Shape;
+pub use changes::{Shape, WalkCost};
 pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
 pub use directory::DirectorySink;
 pub use increment::{FilesAt, check_origin, increment};

@@ -12,6 +12,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::changes::WalkCost;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable};
 use crate::types::{CheckpointSeq, Extent, Lineage, Lsn, Origin, TableId};
@@ -152,6 +153,7 @@ impl BackupItem {
 pub struct Plan {
     manifest: Manifest,
     files: Vec<BackupItem>,
+    walk: WalkCost,
 }
 
 impl Plan {
@@ -289,7 +291,20 @@ impl Plan {
             },
             table: manifest.tables.iter().find(|t| f.role.table() == Some(t.id)).map(|t| t.name.clone()),
         });
-        Self { files: files.collect(), manifest }
+        Self { files: files.collect(), manifest, walk: WalkCost::default() }
+    }
+
+    /// The same plan, which was found at this cost.
+    #[must_use]
+    pub const fn with_walk(mut self, walk: WalkCost) -> Self {
+        self.walk = walk;
+        self
+    }
+
+    /// What it took to make the plan.
+    #[must_use]
+    pub const fn walk(&self) -> WalkCost {
+        self.walk
     }
 
     /// The manifest of the copy to be; not sealed, unless it is that of a sealed copy.

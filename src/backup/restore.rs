@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use strandline_vfs::Vfs;
 
+use super::changes::WalkCost;
 use super::copy::{BackupReport, CopyOptions, Sink, run};
 use super::directory::DirectorySink;
 use super::plan::Plan;
@@ -206,7 +207,9 @@ impl Unpack<'_, '_, '_, '_> {
             self.sink.discard(&file.name)?;
         }
         self.sink.seal(&wanted)?;
-        Ok(BackupReport { files: wanted.files.len(), bytes: wanted.bytes(), filled: 0, manifest: wanted })
+        let bytes = wanted.bytes();
+        let walk = WalkCost::default();
+        Ok(BackupReport { files: wanted.files.len(), bytes, filled: 0, read: bytes, walk, manifest: wanted })
     }
 }
 

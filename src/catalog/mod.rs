@@ -273,6 +273,12 @@ impl Catalog {
         Ok((rows.filter(|(_, e)| live.contains(&e.id)).collect(), older))
     }
 
+    /// Bytes of the catalog's file that were read since it was opened.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.store.counters().bytes_read
+    }
+
     /// From now on the root record is written to these slots, which hold it as it is.
     pub fn write_to(&self, slots: RootSlots) {
         self.roots.lock().slots = Some(slots);

@@ -1,6 +1,6 @@
 //! The guard that holds a backup open.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -11,18 +11,22 @@ use strandline_vfs::Vfs;
 use super::core::Core;
 use super::log_backup::{HeldLog, check_log_only, log_increment};
 use crate::backup::{
-    BackupItem, BackupReport, CopyOptions, FilesAt, OnProgress, Plan, PlanHead, PlanTable, Progress, Shape,
+    BackupItem, BackupReport, CopyOptions, FilesAt, OnProgress, Plan, PlanHead, PlanTable, Progress, Shape, WalkCost,
     check_origin, copy_to, increment, stream_to,
 };
 use crate::block::data_start;
 use crate::catalog::{
-    Change, CheckpointRecord, OriginChange, PinnedRoot, RootRecord, TableEntry, TableLog, TableSlot, check_label,
+    Change, CheckpointEntry, CheckpointRecord, OriginChange, PinnedRoot, RootRecord, TableEntry, TableLog, TableSlot,
+    check_label,
 };
 use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::options::Contract;
 use crate::types::{CheckpointSeq, Lsn, Origin};
+
+/// The tables of a checkpoint, and the older checkpoints that its catalog names.
+type CatalogRows = (BTreeMap<String, TableEntry>, Vec<CheckpointEntry>);
 
 /// What a backup copies.
 ///
@@ -270,7 +274,11 @@ impl<'db> Backup<'db> {
             held.list(position, closed, whole);
         }
         let id = core.entropy.next_u64();
-        backup.plan = backup.make_plan(root, id, &options.tables)?;
+        let before = core.catalog.bytes_read();
+        let rows = core.catalog.read_at(&backup.record)?;
+        // Whoever else reads the catalog in this moment is counted too; nobody does so often.
+        let walk = WalkCost { bytes_read: core.catalog.bytes_read() - before, ..WalkCost::default() };
+        backup.plan = backup.make_plan(root, id, &options.tables, &rows)?.with_walk(walk);
         if core.ctx.settings.contract == Contract::Pinned {
             core.catalog.set_pin(Some(PinnedRoot { backup: id, record: newest }))?;
         }
@@ -278,7 +286,7 @@ impl<'db> Backup<'db> {
         drop(decided);
         if let Some(origin) = since {
             let shape = Shape { gap: options.gap, granule: options.granularity };
-            backup.plan = backup.since(origin, shape)?;
+            backup.plan = backup.since(origin, shape, rows)?;
             if !options.consolidate {
                 backup.plan = backup.plan.clone().in_pieces(options.granularity);
             }
@@ -303,9 +311,8 @@ impl<'db> Backup<'db> {
     }
 
     /// The plan, less what a copy of `origin` has.
-    fn since(&self, origin: Origin, shape: Shape) -> Result<Plan> {
+    fn since(&self, origin: Origin, shape: Shape, (tables, mut older): CatalogRows) -> Result<Plan> {
         let ctx = &self.core.ctx;
-        let (tables, mut older) = self.core.catalog.read_at(&self.record)?;
         // What was dropped since is not in the copy, and may have been written over.
         older.retain(|entry| self.plan.manifest().checkpoints.contains(&entry.record.seq));
         let tables: Vec<TableEntry> = tables.into_values().collect();
@@ -321,9 +328,9 @@ impl<'db> Backup<'db> {
     }
 
     /// `root` is the root record at the instant when the checkpoint was chosen.
-    fn make_plan(&self, root: RootRecord, backup: u64, only: &[String]) -> Result<Plan> {
+    fn make_plan(&self, root: RootRecord, backup: u64, only: &[String], rows: &CatalogRows) -> Result<Plan> {
         let catalog = &self.core.catalog;
-        let (tables, older) = catalog.read_at(&self.record)?;
+        let (tables, older) = rows;
         // The catalog of a named checkpoint knows checkpoints that were dropped since.
         let retained: BTreeSet<CheckpointSeq> = catalog.checkpoints().iter().map(|c| c.seq).collect();
         let mut root = RootRecord { newest: self.record.clone(), pinned: None, restored_from: None, ..root };
@@ -347,8 +354,9 @@ impl<'db> Backup<'db> {
         };
         // A file with nothing but its header need not exist, neither here nor in the copy.
         let empty = data_start(self.core.ctx.settings.unit);
-        let size = |entry: TableEntry| entry.space.map(|s| s.size).filter(|size| *size > empty);
-        let tables = tables.into_iter().map(|(name, entry)| PlanTable { name, id: entry.id, size: size(entry) });
+        let size = |entry: &TableEntry| entry.space.as_ref().map(|s| s.size).filter(|size| *size > empty);
+        let tables =
+            tables.iter().map(|(name, entry)| PlanTable { name: name.clone(), id: entry.id, size: size(entry) });
         Plan::new(self.core.ctx.home(), head, tables.collect(), segments, only)
     }
 

@@ -36,12 +36,16 @@ fn a_copy_is_rolled_forward_step_by_step() {
     step(&shell, 1);
     let text = shell.run(&["-v", "backup", "--incremental-from", "base", "inc1"]).output();
     let origin = text.lines().last().unwrap().strip_prefix("origin ").unwrap().to_owned();
+    assert!(text.lines().any(|line| line.contains(" bytes, ") && line.ends_with(" inner pages walked")), "{text}");
     step(&shell, 2);
     shell.run(&["drop", "r"]).silent();
     let json = shell.run(&["--json", "backup", "--incremental-from", &origin, "inc2"]).output();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((json["kind"].as_str(), json["origin_before"].as_str()), (Some("increment"), Some(origin.as_str())));
     assert!(json["files"].as_array().unwrap().iter().any(|file| file["content"] == "ranges"), "{json}");
+    let number = |key: &str| json[key].as_u64().unwrap();
+    assert_eq!(number("bytes_read"), number("bytes") + json["walk"]["bytes_read"].as_u64().unwrap(), "{json}");
+    assert!(json["walk"]["inner_pages"].as_u64().unwrap() > 0, "{json}");
     shell.run(&["backup", "verify", "base", "inc1", "inc2"]).silent();
     let base = shell.bytes_of("base");
     shell.bare(&["restore", "base", "inc1", "inc2", "new"], "").silent();

@@ -111,6 +111,7 @@ pub fn tell(voice: Voice, taken: &Taken) -> Outcome {
         for segment in &taken.log_removed {
             voice.step(format_args!("Removed {}", segment_name(*segment)))?;
         }
+        voice.step(cost_of(&taken.report))?;
         return voice.step(state_of(manifest));
     }
     let files: Vec<_> = manifest.files.iter().map(file_as_json).collect();
@@ -131,8 +132,27 @@ pub fn tell(voice: Voice, taken: &Taken) -> Outcome {
         "removed": manifest.removed,
         "log_removed": taken.log_removed.iter().map(|segment| segment_name(*segment)).collect::<Vec<_>>(),
         "bytes": taken.report.bytes,
+        "bytes_read": taken.report.read,
+        "walk": {
+            "bytes_read": taken.report.walk.bytes_read,
+            "inner_pages": taken.report.walk.inner_pages,
+            "leaves": taken.report.walk.leaves,
+        },
     });
     say(serde_json::to_string_pretty(&object).unwrap_or_default())
+}
+
+/// The line that tells what moved, and what had to be read for it.
+fn cost_of(report: &BackupReport) -> String {
+    let walk = report.walk;
+    let pages = match walk.leaves {
+        0 => format!("{} inner pages", walk.inner_pages),
+        leaves => format!("{} inner pages and {leaves} leaves", walk.inner_pages),
+    };
+    match report.manifest.kind {
+        CopyKind::Increment(_) => format!("{} bytes, {} read, {pages} walked", report.bytes, report.read),
+        _ => format!("{} bytes", report.bytes),
+    }
 }
 
 /// Where an increment on top of this would start. An increment from the log is of no checkpoint, hence no origin.
