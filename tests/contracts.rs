@@ -312,7 +312,7 @@ fn an_increment_taken_and_applied() {
     sync_data   db/Strandline.root.new
     write       db/Strandline.root.new 65536+4096
     sync_data   db/Strandline.root.new
-    syncs 2, 8192 bytes in 2 writes, 16384 bytes in 4 reads
+    syncs 2, 8192 bytes in 2 writes, 12288 bytes in 3 reads
     ");
     let open = opened.unwrap();
     insta::assert_snapshot!(contract(&trace, || open.copy_to("/inc", go_on).unwrap()), @r"
@@ -338,6 +338,12 @@ fn an_increment_taken_and_applied() {
     open.finish().unwrap();
     let (inc, copy) = (Path::new("/inc"), Path::new("/copy"));
     insta::assert_snapshot!(contract(&trace, || backup::apply(&trace, inc, copy, &mut go_on).unwrap()), @r"
+    create      copy/Strandline.manifest.next.copy
+    set_len     copy/Strandline.manifest.next.copy 0
+    write       copy/Strandline.manifest.next.copy 0+4278
+    sync_all    copy/Strandline.manifest.next.copy
+    rename      copy/Strandline.manifest.next.copy -> copy/Strandline.manifest.next
+    sync_dir    copy
     rename      copy/Strandline.manifest -> copy/Strandline.manifest.base
     sync_dir    copy
     create      copy/Strandline.catalog
@@ -354,7 +360,8 @@ fn an_increment_taken_and_applied() {
     rename      copy/Strandline.manifest.copy -> copy/Strandline.manifest
     sync_dir    copy
     remove_file copy/Strandline.manifest.base
+    remove_file copy/Strandline.manifest.next
     sync_dir    copy
-    syncs 7, 24735 bytes in 3 writes, 102740 bytes in 8 reads
+    syncs 9, 29013 bytes in 4 writes, 102740 bytes in 8 reads
     ");
 }

@@ -17,7 +17,7 @@ use strandline::{
 use strandline_vfs::fault::{Fault, FaultVfs};
 use strandline_vfs::mem::MemVfs;
 use strandline_vfs::trace::TraceVfs;
-use strandline_vfs::{Call, Vfs};
+use strandline_vfs::{Call, OpenOptions, Vfs};
 
 use strandline_sim::oracle::structure::{self, Allowance, State};
 
@@ -269,7 +269,7 @@ fn a_damaged_increment_is_refused_before_the_copy_is_changed() {
     write(&db, "t", [row(7, 60)]);
     db.checkpoint(CheckpointOptions::new()).unwrap();
     take(&db, "/inc", Some(full.origin()));
-    let file = vfs.open(Path::new("/inc/table-00000001.sl"), strandline_vfs::OpenOptions::write()).unwrap();
+    let file = vfs.open(Path::new("/inc/table-00000001.sl"), OpenOptions::write()).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, 100).unwrap();
     file.write_all_at(&[!byte[0]], 100).unwrap();
@@ -445,6 +445,71 @@ fn an_interrupted_apply_can_be_repeated() {
     }
 }
 
+/// Covers: RS-2, K6. After an interruption another increment takes the place of the one that was being applied if it leads at
+/// least as far; one that ends earlier is refused, since what it needs of the copy may have been written over.
+#[test]
+fn another_increment_after_an_interruption() {
+    let vfs = MemVfs::new();
+    let db = open(&vfs);
+    db.create_table("t", TableOptions::new()).unwrap();
+    write(&db, "t", (0..300).map(|i| row(i, 100)));
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let full = take(&db, "/copy", None);
+    for (n, dir) in ["/near", "/middle", "/far"].into_iter().enumerate() {
+        if n == 1 {
+            db.create_table("passing", TableOptions::new()).unwrap();
+            write(&db, "passing", [row(1, 10)]);
+        } else if n == 2 {
+            db.drop_table("passing", true).unwrap();
+        }
+        // Twice, so that what is given up first is written over then.
+        for value in [101, 102] {
+            write(&db, "t", (n as u64 * 40..300).map(|i| row(i, value + 2 * n)));
+            db.checkpoint(CheckpointOptions::new()).unwrap();
+        }
+        take(&db, dir, Some(full.origin()));
+    }
+    let expected = contents(&db);
+    let mut refused = 0;
+    for calls in 0.. {
+        let copy = vfs.duplicate();
+        let faulty = FaultVfs::new(Arc::new(copy.clone()));
+        faulty.inject(Fault::on_any(Call::CHANGES).after(calls));
+        if backup::apply(&faulty, Path::new("/middle"), Path::new("/copy"), &mut go_on).is_ok() {
+            break;
+        }
+        let before = copy.duplicate();
+        match apply(&copy, "/near", "/copy") {
+            Ok(_) => assert_sound(&copy, "/copy"),
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::WrongBase, "after {calls} calls: {e}");
+                assert!(same_files(&before, &copy, "/copy"), "after {calls} calls");
+                refused += u64::from(e.to_string().contains("was being applied"));
+            }
+        }
+        apply(&copy, "/far", "/copy").unwrap_or_else(|e| panic!("after {calls} calls: {e}"));
+        assert_sound(&copy, "/copy");
+        assert_eq!(restored(&copy, "/copy"), expected, "after {calls} calls");
+    }
+    assert!(refused > 3, "{refused}");
+}
+
+/// Every file of a directory with its bytes.
+fn files(vfs: &MemVfs, dir: &str) -> BTreeMap<String, Vec<u8>> {
+    let names = vfs.read_dir(Path::new(dir)).unwrap().into_iter().map(|entry| entry.name.into_string().unwrap());
+    let bytes = |name: &String| {
+        let file = vfs.open(&Path::new(dir).join(name), OpenOptions::read()).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    names.map(|name| (name.clone(), bytes(&name))).collect()
+}
+
+fn same_files(a: &MemVfs, b: &MemVfs, dir: &str) -> bool {
+    files(a, dir) == files(b, dir)
+}
+
 /// Covers: BI-2, FB-3. The catalog of a named checkpoint lists one that was dropped since and written over: an increment to the
 /// named one does not look at it.
 #[test]
@@ -520,7 +585,7 @@ fn each_rule_of_births_can_fail() {
     assert_eq!(structure::tight(&now, since, &reported, nothing).len(), 0);
     assert!(!structure::bytes_equal(&base, &now).is_empty());
     // A block whose header was written for another checkpoint is not what its address says.
-    let home = vfs.open(Path::new("/db/table-00000001.sl"), strandline_vfs::OpenOptions::write()).unwrap();
+    let home = vfs.open(Path::new("/db/table-00000001.sl"), OpenOptions::write()).unwrap();
     home.write_all_at(&[9], newest.offset + 24).unwrap();
     assert_eq!(structure::mono(&State::of_home(&vfs, Path::new("/db")).unwrap()).len(), 1);
 }

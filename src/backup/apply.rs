@@ -6,16 +6,20 @@
 //!
 //! ```text
 //! 1  the manifests fit each other, the increment is whole, its pieces have their checksums
-//! 2  Strandline.manifest -> Strandline.manifest.base, directory synced     no manifest: nothing opens the copy
-//! 3  whole files written beside their place, synced, renamed; ranges written in place, synced; directory synced
-//! 4  the new manifest written, synced, renamed, directory synced           the copy is what it will be
-//! 5  the old manifest removed, and the files that went; directory synced
+//! 2  the increment's manifest written as Strandline.manifest.next, synced  what the copy is on its way to
+//! 3  Strandline.manifest -> Strandline.manifest.base, directory synced     no manifest: nothing opens the copy
+//! 4  whole files written beside their place, synced, renamed; ranges written in place, synced; directory synced
+//! 5  the new manifest written, synced, renamed, directory synced           the copy is what it will be
+//! 6  the two other manifests removed, and the files that went; directory synced
 //! ```
 //!
-//! Writing the same bytes to the same places again changes nothing, so every step may be repeated.
+//! Writing the same bytes to the same places again changes nothing, so every step may be repeated. Another increment may
+//! take the place of the one that was interrupted when it leads at least as far in the same history: what it does not carry
+//! was in the base, and is needed in the end, so it was needed on the way and nothing was written over it. One that ends
+//! earlier needs blocks that may be gone, and is refused.
 //!
 //! An increment from the log is simpler: its segments are new files, and until the manifest lists them they are strangers
-//! that nobody reads. So the copy stays what it was up to step 4, and the old manifest is never put aside. Increments from
+//! that nobody reads. So the copy stays what it was up to step 5, and the old manifest is never put aside. Increments from
 //! the log that were laid beside the copy by hand become a part of it on the way.
 //!
 //! - **K4** The base and its increments in order equal a full copy at the same point, in every reachable block.
@@ -31,8 +35,8 @@ use super::segments::check_joins;
 use crate::catalog::RootRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{
-    BASE_FILE, COPY_SUFFIX, Content, CopyKind, MANIFEST_FILE, Manifest, ManifestFile, PIECE, ROOT_FILE, Rolled,
-    log_manifests, mixed, piece_checksum, read_zero_filled,
+    BASE_FILE, COPY_SUFFIX, Content, CopyKind, MANIFEST_FILE, Manifest, ManifestFile, NEXT_FILE, PIECE, ROOT_FILE,
+    Rolled, log_manifests, mixed, piece_checksum, read_zero_filled,
 };
 use crate::progress::{Meter, OnProgress};
 use crate::types::{Extent, Origin};
@@ -64,19 +68,19 @@ pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProg
         return apply_log(vfs, increment, copy, &new, &base, progress);
     }
     base.check_fits(&new, copy)?;
-    if !base.set_aside && base.has_all_of(&new) {
+    if base.begun.is_none() && base.has_all_of(&new) {
         let manifest = base.manifest;
         clean_up(vfs, copy, &manifest)?;
         return Ok(ApplyReport { bytes: 0, removed: manifest.removed.clone(), manifest });
     }
-    if !base.set_aside {
+    if base.begun.is_none() {
         base.manifest.check_present(vfs, copy)?;
     }
     new.check_present(vfs, increment)?;
     let mut work = Work::new(vfs, increment, copy, &new, &base.manifest, progress);
     work.check_pieces(&new)?;
-    base.put_aside(vfs, copy)?;
-    let manifest = work.roll_forward(&new, &base.manifest)?;
+    base.put_aside(&new, vfs, copy)?;
+    let manifest = work.roll_forward(&new, &base)?;
     clean_up(vfs, copy, &manifest)?;
     Ok(ApplyReport { bytes: new.bytes(), removed: manifest.removed.clone(), manifest })
 }
@@ -90,7 +94,7 @@ fn apply_log(
     base: &Base,
     progress: &mut OnProgress<'_>,
 ) -> Result<ApplyReport> {
-    if base.set_aside {
+    if base.begun.is_some() {
         return Err(Error::new(
             ErrorKind::WrongBase,
             "an increment by blocks was applied to the copy and not finished",
@@ -123,8 +127,8 @@ fn apply_log(
 /// The copy as it is found.
 struct Base {
     manifest: Manifest,
-    /// An earlier run has begun to change the copy.
-    set_aside: bool,
+    /// The increment with which an earlier run has begun to change the copy.
+    begun: Option<Manifest>,
 }
 
 impl Base {
@@ -135,12 +139,23 @@ impl Base {
                 .at(&root, None)
                 .remedy("apply increments to a copy that was never opened for writing"));
         }
-        match Manifest::load_copy(vfs, copy) {
-            Ok(manifest) => Ok(Self { manifest, set_aside: false }),
-            Err(e) if e.kind() == ErrorKind::NotFound => match Manifest::load_file(vfs, &copy.join(BASE_FILE)) {
-                Ok(manifest) => Ok(Self { manifest, set_aside: true }),
-                Err(_) => Err(e),
-            },
+        let gone = match Manifest::load_copy(vfs, copy) {
+            Ok(manifest) => return Ok(Self { manifest, begun: None }),
+            Err(e) if e.kind() == ErrorKind::NotFound => e,
+            Err(e) => return Err(e),
+        };
+        let manifest = match Manifest::load_file(vfs, &copy.join(BASE_FILE)) {
+            Ok(manifest) => manifest,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Err(gone),
+            Err(e) => return Err(e),
+        };
+        let next = copy.join(NEXT_FILE);
+        match Manifest::load_file(vfs, &next) {
+            Ok(begun) => Ok(Self { manifest, begun: Some(begun) }),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let what = "an increment was applied to the copy and not finished, and which one it was is not known";
+                Err(Error::new(ErrorKind::WrongBase, what).at(&next, None).remedy("take a full backup"))
+            }
             Err(e) => Err(e),
         }
     }
@@ -175,6 +190,16 @@ impl Base {
         passed(new, base.origin()).map_err(|e| {
             wrong(format!("the increment ends at {}, the copy is of {}: {}", new.origin(), base.origin(), e.message()))
         })?;
+        if let Some(begun) = &self.begun {
+            passed(new, begun.origin()).map_err(|_| {
+                wrong(format!(
+                    "an increment to {} was being applied, this one ends at {}",
+                    begun.origin(),
+                    new.origin()
+                ))
+                .remedy("apply the one that was interrupted again, or a later one")
+            })?;
+        }
         let begins = |f: &ManifestFile| f.ranges().first().is_some_and(|r| r.offset == 0);
         let missing = new.files.iter().find(|f| !begins(f) && !base.files.iter().any(|b| b.name == f.name));
         match missing {
@@ -183,9 +208,12 @@ impl Base {
         }
     }
 
-    /// Takes the manifest away from the copy, durably.
-    fn put_aside(&self, vfs: &dyn Vfs, copy: &Path) -> Result<()> {
-        if self.set_aside {
+    /// Notes where the copy is going, and takes its manifest away, durably one after the other.
+    fn put_aside(&self, new: &Manifest, vfs: &dyn Vfs, copy: &Path) -> Result<()> {
+        if self.begun.as_ref() != Some(new) {
+            new.store_as(vfs, copy, NEXT_FILE)?;
+        }
+        if self.begun.is_some() {
             return Ok(());
         }
         let path = Manifest::path(copy);
@@ -235,8 +263,8 @@ impl<'a, 'b, 'c> Work<'a, 'b, 'c> {
         Ok(())
     }
 
-    /// Steps 3 and 4. Returns the manifest that the copy has then.
-    fn roll_forward(&mut self, new: &Manifest, base: &Manifest) -> Result<Manifest> {
+    /// Steps 4 and 5. Returns the manifest that the copy has then.
+    fn roll_forward(&mut self, new: &Manifest, Base { manifest: base, begun }: &Base) -> Result<Manifest> {
         let mut manifest = new.clone();
         manifest.kind = CopyKind::Full;
         manifest.rolled = Some(Rolled::Blocks);
@@ -248,7 +276,9 @@ impl<'a, 'b, 'c> Work<'a, 'b, 'c> {
         }
         sync_dir(self.vfs, self.copy)?;
         let stays = |name: &String| new.files.iter().any(|f| f.name == *name);
-        let gone = base.files.iter().map(|f| &f.name).chain(&base.removed).chain(&new.removed);
+        // An increment whose place this one took may have brought files that came and went.
+        let before = base.files.iter().chain(begun.iter().flat_map(|begun| &begun.files)).map(|f| &f.name);
+        let gone = before.chain(&base.removed).chain(&new.removed);
         manifest.removed = gone.filter(|name| !stays(name)).cloned().collect();
         manifest.removed.sort_unstable();
         manifest.removed.dedup();
@@ -340,10 +370,10 @@ fn piece_len(size: u64, i: usize) -> u64 {
     (size - (i * PIECE) as u64).min(PIECE as u64)
 }
 
-/// Step 5.
+/// Step 6.
 fn clean_up(vfs: &dyn Vfs, copy: &Path, manifest: &Manifest) -> Result<()> {
     let by_hand = log_manifests(vfs, copy)?;
-    let names = std::iter::once(BASE_FILE).chain(manifest.removed.iter().chain(&by_hand).map(String::as_str));
+    let names = [BASE_FILE, NEXT_FILE].into_iter().chain(manifest.removed.iter().chain(&by_hand).map(String::as_str));
     let mut changed = false;
     for path in names.map(|name| copy.join(name)).collect::<Vec<PathBuf>>() {
         match vfs.remove_file(&path) {

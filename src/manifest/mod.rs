@@ -39,8 +39,8 @@ use crate::types::{CheckpointSeq, Extent, Lineage, Lsn, Origin, TableId};
 
 pub use format::FORMAT_VERSION;
 pub use names::{
-    BASE_FILE, COPY_SUFFIX, FileRole, LOCK_FILE, MANIFEST_FILE, ROOT_FILE, belongs, check_file_name, is_log_manifest,
-    log_manifest_name,
+    BASE_FILE, COPY_SUFFIX, FileRole, LOCK_FILE, MANIFEST_FILE, NEXT_FILE, ROOT_FILE, belongs, check_file_name,
+    is_log_manifest, log_manifest_name,
 };
 pub use rolling::{CopyLog, log_manifests, mixed};
 
@@ -335,8 +335,15 @@ impl Manifest {
     /// # Errors
     /// `Io`. The directory then has its earlier manifest, or none, or (when the last sync failed) possibly this one.
     pub fn store(&self, vfs: &dyn Vfs, dir: &Path) -> Result<()> {
-        let path = dir.join(self.file_name());
-        let draft = dir.join(format!("{}{COPY_SUFFIX}", self.file_name()));
+        self.store_as(vfs, dir, &self.file_name())
+    }
+
+    /// Puts this manifest under another name into `dir`, as [`Manifest::store`] does.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn store_as(&self, vfs: &dyn Vfs, dir: &Path, name: &str) -> Result<()> {
+        let (path, draft) = (dir.join(name), dir.join(format!("{name}{COPY_SUFFIX}")));
         write_new(vfs, &draft, &self.encode()).map_err(|e| Error::io(e, "write the manifest", &draft))?;
         vfs.rename(&draft, &path).map_err(|e| Error::io(e, "name the manifest", &path))?;
         vfs.sync_dir(dir).map_err(|e| Error::io(e, "sync the directory", dir))

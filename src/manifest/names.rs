@@ -13,6 +13,8 @@ use crate::types::TableId;
 pub const MANIFEST_FILE: &str = "Strandline.manifest";
 /// Where the manifest of a copy waits while an increment is being applied.
 pub const BASE_FILE: &str = "Strandline.manifest.base";
+/// The manifest of the increment that is being applied to a copy.
+pub const NEXT_FILE: &str = "Strandline.manifest.next";
 /// What the name of the manifest of an increment from the log begins with; the numbers of its first and last segments follow.
 const LOG_MANIFEST_PREFIX: &str = "Strandline.manifest.log.";
 /// Digits of the number of a segment in a name.
@@ -81,7 +83,7 @@ pub fn check_file_name(name: &str) -> Result<()> {
         && name.len() + COPY_SUFFIX.len() <= NAME_MAX
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
         && !name.starts_with('.');
-    let reserved = [MANIFEST_FILE, BASE_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
+    let reserved = [MANIFEST_FILE, BASE_FILE, NEXT_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
         || name.starts_with(LOG_MANIFEST_PREFIX)
         || name.ends_with(COPY_SUFFIX);
     if plain && !reserved {
@@ -95,7 +97,7 @@ pub fn check_file_name(name: &str) -> Result<()> {
 #[must_use]
 pub fn belongs(name: &str) -> bool {
     let name = name.strip_suffix(COPY_SUFFIX).unwrap_or(name);
-    [MANIFEST_FILE, BASE_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
+    [MANIFEST_FILE, BASE_FILE, NEXT_FILE, ROOT_FILE, LOCK_FILE].contains(&name)
         || name == TableId::CATALOG.file_name()
         || is_log_manifest(name)
         || segment_number(name).is_some()
