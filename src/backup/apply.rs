@@ -5,7 +5,8 @@
 //! was interrupted takes up the work. Everything that can be refused is refused before the first change:
 //!
 //! ```text
-//! 1  the manifests fit each other, the increment is whole, its pieces have their checksums
+//! 1  the manifests fit each other, the increment is whole, its pieces have their checksums, and so have those pieces of
+//!    the copy that will be changed in part
 //! 2  the increment's manifest written as Strandline.manifest.next, synced  what the copy is on its way to
 //! 3  Strandline.manifest -> Strandline.manifest.base, directory synced     no manifest: nothing opens the copy
 //! 4  whole files written beside their place, synced, renamed; ranges written in place, synced; directory synced
@@ -23,7 +24,8 @@
 //! the log that were laid beside the copy by hand become a part of it on the way.
 //!
 //! - **K4** The base and its increments in order equal a full copy at the same point, in every reachable block.
-//! - **K6** A wrong, incomplete, damaged or opened copy is refused by name before it is changed.
+//! - **K6** A wrong, incomplete, damaged or opened copy is refused by name before it is changed. What of the copy stays as it is
+//!   is not read, or applying would cost what a copy costs: damage there stays what it was, and verification finds it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,6 +81,9 @@ pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProg
     new.check_present(vfs, increment)?;
     let mut work = Work::new(vfs, increment, copy, &new, &base.manifest, progress);
     work.check_pieces(&new)?;
+    if base.begun.is_none() {
+        work.check_base(&new, &base.manifest)?;
+    }
     base.put_aside(&new, vfs, copy)?;
     let manifest = work.roll_forward(&new, &base)?;
     clean_up(vfs, copy, &manifest)?;
@@ -263,6 +268,29 @@ impl<'a, 'b, 'c> Work<'a, 'b, 'c> {
         Ok(())
     }
 
+    /// Compares those pieces of a sealed copy with its manifest that will be changed in part: what is damaged must not get a new
+    /// checksum.
+    fn check_base(&mut self, new: &Manifest, base: &Manifest) -> Result<()> {
+        for (file, ranges) in new.files.iter().filter_map(|f| match &f.content {
+            Content::Ranges(ranges) => Some((f, ranges)),
+            Content::Whole | Content::Unchanged => None,
+        }) {
+            let Some(old) = base.files.iter().find(|old| old.name == file.name) else { continue };
+            let path = self.copy.join(&old.name);
+            let handle = self.open(&path, OpenOptions::read())?;
+            for (i, crc) in old.pieces.iter().enumerate().filter(|(i, _)| is_touched(ranges, *i, old.size)) {
+                self.meter.add_total(piece_len(old.size, i), 0);
+                if piece_checksum(&*handle, &path, old.size, i)? != *crc {
+                    return Err(Error::corrupt("the copy does not have the checksum that its manifest says")
+                        .at(&path, Some((i * PIECE) as u64))
+                        .remedy("this copy is damaged; use another one, or take a full backup"));
+                }
+                self.meter.advance(&file.name, piece_len(old.size, i))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Steps 4 and 5. Returns the manifest that the copy has then.
     fn roll_forward(&mut self, new: &Manifest, Base { manifest: base, begun }: &Base) -> Result<Manifest> {
         let mut manifest = new.clone();
@@ -350,7 +378,7 @@ impl<'a, 'b, 'c> Work<'a, 'b, 'c> {
         (0..new.size.div_ceil(PIECE as u64) as usize)
             .map(|i| {
                 let (start, len) = ((i * PIECE) as u64, piece_len(new.size, i));
-                let untouched = touched.iter().all(|r| r.end() <= start || r.offset >= start + len);
+                let untouched = !is_touched(&touched, i, new.size);
                 let known = old.filter(|o| untouched && o.size > start && piece_len(o.size, i) == len);
                 match known.and_then(|o| o.pieces.get(i)) {
                     Some(crc) => Ok(*crc),
@@ -368,6 +396,12 @@ impl<'a, 'b, 'c> Work<'a, 'b, 'c> {
 /// Bytes of piece `i` of `size` bytes.
 fn piece_len(size: u64, i: usize) -> u64 {
     (size - (i * PIECE) as u64).min(PIECE as u64)
+}
+
+/// Whether a range reaches into piece `i` of `size` bytes.
+fn is_touched(ranges: &[Extent], i: usize, size: u64) -> bool {
+    let (start, end) = ((i * PIECE) as u64, (i * PIECE) as u64 + piece_len(size, i));
+    ranges.iter().any(|r| r.end() > start && r.offset < end)
 }
 
 /// Step 6.
