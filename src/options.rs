@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Contract {
     /// The newest checkpoint that was complete when the backup was opened, even if later ones completed since; with a log,
-    /// every durable commit on top of it. The history forks there, so what was copied before takes no more increments, and a
-    /// log that was kept for them goes.
+    /// every durable commit on top of it. The checkpoints taken meanwhile are given up, so the history forks there for increments
+    /// by blocks; the log goes on, and increments from it still join what was copied before.
     #[default]
     Pinned,
     /// The newest complete checkpoint, as if no backup were open.

@@ -67,6 +67,8 @@ fn resume(disk: &SimDisk, end: &LogEnd) -> Log {
         segment_bytes: 6 * u64::from(UNIT),
         next: end.next,
         previous: end.previous,
+        previous_writer: end.previous_writer,
+        writer: 1,
         kept: end.segments.clone(),
         doubt: None,
     })

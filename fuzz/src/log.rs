@@ -115,6 +115,8 @@ fn go_on(o: &ScanOptions, mut expected: Vec<Vec<u8>>) {
         segment_bytes: 2048,
         next: end.next,
         previous: end.previous,
+        previous_writer: end.previous_writer,
+        writer: 1,
         kept: end.segments,
         doubt: None,
     });
@@ -154,6 +156,8 @@ pub fn a_log() -> Vec<u8> {
         segment_bytes: 2048,
         next: 1,
         previous: Lsn::default(),
+        previous_writer: 0,
+        writer: 1,
         kept: Vec::new(),
         doubt: None,
     });

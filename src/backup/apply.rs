@@ -111,7 +111,7 @@ fn apply_log(
     let mut manifest = base.extended(new).map_err(|e| e.at(&increment.join(new.file_name()), None))?;
     base.check_present(vfs, copy)?;
     new.check_present(vfs, increment)?;
-    check_joins(vfs, increment, base, &manifest)?;
+    check_joins(vfs, increment, copy, base, &manifest)?;
     let mut work = Work::new(vfs, increment, copy, new, base, progress);
     work.check_pieces(new)?;
     let mut bytes = 0;

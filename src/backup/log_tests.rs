@@ -45,6 +45,8 @@ fn write_log(vfs: &MemVfs) -> Vec<(PlanSegment, Lsn)> {
         segment_bytes: 1 << 20,
         next: 1,
         previous: Lsn::default(),
+        previous_writer: 0,
+        writer: 1,
         kept: Vec::new(),
         doubt: None,
     });

@@ -39,14 +39,18 @@ pub fn header_of(vfs: &dyn Vfs, path: &Path) -> Result<SegmentHeader> {
 
 const REMEDY: &str = "copy the segment again, or take the increment again";
 
-/// Whether the segments in `dir` that `longer` has beyond `base` continue the log of `base`.
+/// Whether the segments in `dir` that `longer` has beyond `base` continue the log of `base`, whose files are in `copy`.
 ///
 /// # Errors
 /// `WrongBase` for a segment of another history, or one that continues something else; `Corrupt` for a file that is no
 /// segment or a segment under the name of another; `Io`.
-pub fn check_joins(vfs: &dyn Vfs, dir: &Path, base: &Manifest, longer: &Manifest) -> Result<()> {
+pub fn check_joins(vfs: &dyn Vfs, dir: &Path, copy: &Path, base: &Manifest, longer: &Manifest) -> Result<()> {
     let Some(log) = base.log()? else { return Ok(()) };
     let mut before = base.log_end;
+    let mut writer = match base.segments().next_back() {
+        Some((_, file)) => Some(header_of(vfs, &copy.join(&file.name))?.writer),
+        None => None,
+    };
     for (number, file) in longer.segments().filter(|(number, _)| *number >= log.next) {
         let path = dir.join(&file.name);
         let header = header_of(vfs, &path)?;
@@ -71,7 +75,11 @@ pub fn check_joins(vfs: &dyn Vfs, dir: &Path, base: &Manifest, longer: &Manifest
                 header.previous
             )));
         }
-        before = Some(Lsn { segment: number, offset: 0 });
+        if writer.is_some_and(|writer| writer != header.previous_writer) {
+            let before = header.previous.segment;
+            return Err(wrong(format!("the segment continues another segment {before} than the copy has")));
+        }
+        (before, writer) = (Some(Lsn { segment: number, offset: 0 }), Some(header.writer));
     }
     Ok(())
 }

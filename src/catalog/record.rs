@@ -13,7 +13,8 @@
 //!   u64     bytes of the catalog file      u64      next table id
 //!   u8      1 if there is a log, then      u32      next log segment
 //!           lineage u64, segment u32,      u8       1 if restored, then u64 backup id
-//!           offset u32
+//!           offset u32                     u8       1 if a full backup went out with the log, then
+//!                                                   lineage u64, segment u32, offset u32
 //!                                          CheckpointRecord  the newest checkpoint
 //!                                          u8       1 if pinned, then u64 backup id, CheckpointRecord
 //!                                          u32      CRC-32 of all before it and of the slot's number
@@ -145,6 +146,9 @@ pub struct RootRecord {
     pub next_segment: u32,
     /// The backup whose copy this database was restored from, until its manifest is gone.
     pub restored_from: Option<u64>,
+    /// Where the log of the newest full backup begins that was opened while the log is kept: increments from the log build on
+    /// that copy as long as the log goes on.
+    pub backed_up_from: Option<LogPosition>,
     /// The newest complete checkpoint.
     pub newest: CheckpointRecord,
     /// Set while a backup is open under [`crate::options::Contract::Pinned`].
@@ -164,6 +168,7 @@ impl RootRecord {
             next_table: 1,
             next_segment: 1,
             restored_from: None,
+            backed_up_from: None,
             newest: CheckpointRecord::empty(),
             pinned: None,
         }
@@ -215,6 +220,7 @@ impl RootRecord {
         body.put_u64(self.next_table);
         body.put_u32(self.next_segment);
         put_option(&mut body, self.restored_from.as_ref(), |out, id| out.put_u64(*id));
+        put_option(&mut body, self.backed_up_from.as_ref(), |out, log| log.encode(out));
         self.newest.encode(&mut body);
         put_option(&mut body, self.pinned.as_ref(), |out, pinned| {
             out.put_u64(pinned.backup);
@@ -280,6 +286,7 @@ impl RootRecord {
             next_table: r.u64()?,
             next_segment: r.u32()?,
             restored_from: take_option(r, Reader::u64)?,
+            backed_up_from: take_option(r, LogPosition::decode)?,
             newest: CheckpointRecord::decode(r)?,
             pinned: take_option(r, |r| Ok(PinnedRoot { backup: r.u64()?, record: CheckpointRecord::decode(r)? }))?,
         };

@@ -286,8 +286,7 @@ impl Checkpointer {
             self.catalog.checkpoints().iter().map(|c| c.seq).filter(|s| !drop.contains(s)).collect();
         retained.push(seq);
         let rows = self.settle_rows(seq, end, &retained)?;
-        let root = self.catalog.root();
-        let log = self.log.as_ref().map(|_| LogPosition { lineage: root.lineage, lsn: end });
+        let log = self.log.as_ref().map(|log| LogPosition { lineage: log.lineage(), lsn: end });
         let name = options.name_wanted().map(str::to_owned);
         self.catalog
             .record(Recording { seq, name, time_ms: self.clock.now_ms(), log, rows, change: None, drop }, || Ok(()))?;

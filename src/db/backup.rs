@@ -9,7 +9,7 @@ use std::sync::Arc;
 use strandline_vfs::Vfs;
 
 use super::core::Core;
-use super::log_backup::{HeldLog, check_log_only, log_increment};
+use super::log_backup::{HeldLog, check_log_base, check_log_only, log_increment};
 use crate::backup::{
     BackupItem, BackupReport, CopyOptions, FilesAt, OnProgress, Plan, PlanHead, PlanTable, Progress, Shape, WalkCost,
     check_origin, copy_to, increment, stream_to,
@@ -23,7 +23,7 @@ use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::options::Contract;
-use crate::types::{CheckpointSeq, Lsn, Origin};
+use crate::types::{CheckpointSeq, LogPosition, Lsn, Origin};
 
 /// The tables of a checkpoint, and the older checkpoints that its catalog names.
 type CatalogRows = (BTreeMap<String, TableEntry>, Vec<CheckpointEntry>);
@@ -153,7 +153,8 @@ impl BackupOptions {
     /// Copies only the log, as far as it is kept: what a copy needs that was taken earlier of the same database, with the
     /// increments from the log that were applied to it since. It takes no checkpoint and copies no table; what is committed
     /// to tables that are not logged does not travel. The database must keep its log ([`crate::Options::keep_log`]); when
-    /// the increment is safe, [`Backup::remove_log`] lets go what nobody needs any more.
+    /// the increment is safe, [`Backup::remove_log`] lets go what nobody needs any more. Where there can be no copy that it
+    /// joins - no full backup was opened since the log began, or since a table was taken into it - opening it is `WrongBase`.
     #[must_use]
     pub const fn log_only(mut self) -> Self {
         self.log_only = true;
@@ -278,10 +279,9 @@ impl<'db> Backup<'db> {
         let rows = core.catalog.read_at(&backup.record)?;
         // Whoever else reads the catalog in this moment is counted too; nobody does so often.
         let walk = WalkCost { bytes_read: core.catalog.bytes_read() - before, ..WalkCost::default() };
+        let base = backup.log_base(&newest, since.is_none());
         backup.plan = backup.make_plan(root, id, &options.tables, &rows)?.with_walk(walk);
-        if core.ctx.settings.contract == Contract::Pinned {
-            core.catalog.set_pin(Some(PinnedRoot { backup: id, record: newest }))?;
-        }
+        backup.note_open(PinnedRoot { backup: id, record: newest }, base)?;
         // What follows reads, for as long as it takes; nobody needs to wait for it any more.
         drop(decided);
         if let Some(origin) = since {
@@ -298,6 +298,7 @@ impl<'db> Backup<'db> {
     /// Takes the place of the one backup, pins no checkpoint, and lists what there is of the log.
     fn open_log(core: &'db Core) -> Result<Self> {
         let log = core.needs_log()?;
+        check_log_base(core, log)?;
         let mut held = HeldLog::all(log);
         let closed = core.logged(log.switch())?;
         if !core.checkpointer.pins().open_backup(CheckpointSeq::ZERO, CheckpointSeq::ZERO) {
@@ -308,6 +309,25 @@ impl<'db> Backup<'db> {
         backup.plan = log_increment(core, &mut held, closed)?;
         backup.held = Some(held);
         Ok(backup)
+    }
+
+    /// Where the log of this backup begins, if increments from the log will build on it.
+    fn log_base(&self, newest: &CheckpointRecord, full: bool) -> Option<LogPosition> {
+        let keeps = self.core.ctx.settings.log.as_ref().is_some_and(|log| log.keep);
+        newest.log.filter(|_| keeps && full && self.held.as_ref().is_some_and(HeldLog::goes_along))
+    }
+
+    /// Says in the root record that this backup is open, if a crash shall fall back to its checkpoint, and that increments from
+    /// the log have something to build on.
+    fn note_open(&self, pin: PinnedRoot, base: Option<LogPosition>) -> Result<()> {
+        let pinned = self.core.ctx.settings.contract == Contract::Pinned;
+        if !pinned && (base.is_none() || base == self.core.catalog.root().backed_up_from) {
+            return Ok(());
+        }
+        self.core.catalog.update_root(|root| {
+            root.pinned = pinned.then_some(pin);
+            root.backed_up_from = base.or(root.backed_up_from);
+        })
     }
 
     /// The plan, less what a copy of `origin` has.
@@ -333,7 +353,8 @@ impl<'db> Backup<'db> {
         let (tables, older) = rows;
         // The catalog of a named checkpoint knows checkpoints that were dropped since.
         let retained: BTreeSet<CheckpointSeq> = catalog.checkpoints().iter().map(|c| c.seq).collect();
-        let mut root = RootRecord { newest: self.record.clone(), pinned: None, restored_from: None, ..root };
+        let fresh = RootRecord { pinned: None, restored_from: None, backed_up_from: None, ..root };
+        let mut root = RootRecord { newest: self.record.clone(), ..fresh };
         let (segments, log_end) = self.held.as_ref().map_or((&[][..], Lsn::default()), HeldLog::listed);
         if self.held.as_ref().is_none_or(|held| !held.goes_along()) {
             if let Some(log) = self.core.log() {

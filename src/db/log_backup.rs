@@ -23,7 +23,7 @@ use crate::backup::{
     of_one_history,
 };
 use crate::catalog::{TableLog, TableSlot};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::log::{Hold, Log, SegmentInfo};
 use crate::types::{LogPosition, Lsn};
 
@@ -93,10 +93,35 @@ pub(super) fn check_log_only(core: &Core, options: &BackupOptions) -> Result<()>
         .remedy("open the database with `keep_log`, and take a full backup first"))
 }
 
+/// Whether there can be a copy that an increment from the log builds on.
+///
+/// # Errors
+/// `WrongBase` when no full backup was opened since the log began, or since a table was taken into it.
+pub(super) fn check_log_base(core: &Core, log: &Log) -> Result<()> {
+    let needed = |why: String| {
+        Err(Error::new(ErrorKind::WrongBase, format!("full backup needed: {why}"))
+            .remedy("take a full backup: increments from the log go on from there"))
+    };
+    let root = core.catalog.root();
+    let Some(base) = root.backed_up_from else {
+        return needed("none was opened since the log began to be kept".to_owned());
+    };
+    if base.lineage != log.lineage() {
+        let since = root.forks.last().map_or_else(String::new, |fork| format!(" after checkpoint {}", fork.sequence));
+        return needed(format!("the history forked{since}, and none was opened since"));
+    }
+    match complete(core, log.end()) {
+        (begun, Some(name)) if begun > base.lsn => {
+            needed(format!("table `{name}` was taken into the log at {begun}, and none was opened since"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Everything that is kept of the present history, up to the record that ends at `closed`.
 pub(super) fn log_increment(core: &Core, held: &mut HeldLog, closed: Lsn) -> Result<Plan> {
     let vfs = &*core.ctx.vfs;
-    let lineage = core.catalog.root().lineage;
+    let lineage = held.log.lineage();
     let mut segments = closed_segments(&held.log, 0, closed);
     let ours = of_one_history(vfs, segments.iter().map(|s| &*s.source), lineage)?;
     segments.drain(..segments.len() - ours);
@@ -110,7 +135,7 @@ pub(super) fn log_increment(core: &Core, held: &mut HeldLog, closed: Lsn) -> Res
         backup: core.entropy.next_u64(),
         time_ms: core.clock.now_ms(),
         previous,
-        complete: complete(core, closed),
+        complete: complete(core, closed).0,
         first,
         end: closed,
     };
@@ -120,16 +145,17 @@ pub(super) fn log_increment(core: &Core, held: &mut HeldLog, closed: Lsn) -> Res
     Ok(plan)
 }
 
-/// Where the last of the tables began to be logged; of one that is just beginning, not before `closed`.
-fn complete(core: &Core, closed: Lsn) -> Lsn {
+/// Where the last of the tables began to be logged, and its name; of one that is just beginning, not before `closed`.
+fn complete(core: &Core, closed: Lsn) -> (Lsn, Option<Arc<str>>) {
     let began = |slot: Arc<TableSlot>| {
-        slot.with_entry(|entry| match entry.log {
+        let began = slot.with_entry(|entry| match entry.log {
             TableLog::On => entry.logged_from,
             TableLog::Starting => closed,
             TableLog::Off => Lsn::default(),
-        })
+        });
+        (began, Some(slot.name()))
     };
-    core.catalog.tables().into_iter().map(began).fold(Lsn::default(), Lsn::max)
+    core.catalog.tables().into_iter().map(began).fold((Lsn::default(), None), |a, b| if b.0 > a.0 { b } else { a })
 }
 
 impl Backup<'_> {

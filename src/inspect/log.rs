@@ -308,8 +308,9 @@ pub(super) fn segment(out: &mut String, vfs: &dyn Vfs, path: &Path, detail: Deta
         Ok(reader) => reader,
         Err(e) => return line(out, format_args!("log segment: {}", e.message())),
     };
-    let SegmentHeader { unit, number, lineage, previous } = *reader.header();
-    line(out, format_args!("log segment {number} lineage {lineage} unit {unit} continues {previous}"));
+    let SegmentHeader { unit, number, lineage, previous, writer, previous_writer } = *reader.header();
+    line(out, format_args!("log segment {number} lineage {lineage} unit {unit} writer {writer:016x}"));
+    line(out, format_args!("continues {previous} of writer {previous_writer:016x}"));
     let (mut records, mut bytes) = (0_u64, 0);
     loop {
         match reader.next_record() {

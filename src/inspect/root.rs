@@ -46,6 +46,9 @@ pub fn record(out: &mut String, root: &RootRecord) {
     if let Some(backup) = root.restored_from {
         line(out, format_args!("restored from backup {backup:016x}"));
     }
+    if let Some(log) = root.backed_up_from {
+        line(out, format_args!("full backup with the log from {} of lineage {}", log.lsn, log.lineage));
+    }
     checkpoint_line(out, "newest checkpoint", &root.newest);
     if let Some(pinned) = &root.pinned {
         line(out, format_args!("backup {:016x} is open", pinned.backup));

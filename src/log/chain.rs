@@ -164,7 +164,11 @@ fn back(o: &ScanOptions, found: &[Found]) -> Result<Vec<Part>> {
             break;
         }
         limit = Some(u64::from(previous.offset));
-        next = Some(named(o, found, previous.segment, header.number)?);
+        let before = named(o, found, previous.segment, header.number)?;
+        if before.whole()?.writer != header.previous_writer {
+            return Err(stranger(f, previous.segment));
+        }
+        next = Some(before);
     }
     parts.reverse();
     let begins = parts.first().map(|p| p.header.number);
@@ -188,7 +192,9 @@ fn forth(o: &ScanOptions, found: &[Found]) -> Vec<Part> {
     };
     while let Some((f, header)) = next {
         // Of two that continue the same one, the older was left behind by an earlier salvage.
-        next = sound().rfind(|(_, h)| h.previous.offset != 0 && h.previous.segment == header.number);
+        next = sound().rfind(|(_, h)| {
+            h.previous.offset != 0 && (h.previous.segment, h.previous_writer) == (header.number, header.writer)
+        });
         let limit = next.map(|(_, h)| u64::from(h.previous.offset));
         parts.push(part(o, f, header, limit));
     }
@@ -231,15 +237,25 @@ fn missing(o: &ScanOptions, number: u32, by: u32) -> Error {
     Error::corrupt(message).at(&o.dir.join(segment_name(number)), None).remedy(REMEDY)
 }
 
+fn stranger(f: &Found, before: u32) -> Error {
+    let message = format!("the segment continues another log segment {before} than the one here");
+    let remedy =
+        "put the one back that it belongs to: one of the two comes from a copy of the files that went its own way";
+    Error::corrupt(message).at(&f.info.path, Some(0)).remedy(remedy)
+}
+
 /// Where the records end that the newest of these segments holds: what the next segment continues when the log begins
-/// anew after it. Nothing when it belongs to another history.
-pub(super) fn end_before(o: &ScanOptions, older: &[SegmentInfo]) -> Lsn {
+/// anew after it, and who made that segment. Nothing when it belongs to another history.
+pub(super) fn end_before(o: &ScanOptions, older: &[SegmentInfo]) -> (Lsn, u64) {
     let Some(Ok(Found { header: Ok(header), info })) = older.last().map(|info| look(o, info.clone())) else {
-        return Lsn::default();
+        return (Lsn::default(), 0);
     };
-    let Ok(reading) = Reading::open(&*o.vfs, &info.path) else { return Lsn::default() };
+    let Ok(reading) = Reading::open(&*o.vfs, &info.path) else { return (Lsn::default(), 0) };
     let start = u64::from(o.unit);
     let mut walk = Walk::new(reading, header.seed(), o.unit, start, None);
     while let Step::Record { .. } = walk.step() {}
-    if walk.tail == start { header.previous } else { Lsn { segment: info.number, offset: walk.tail as u32 } }
+    if walk.tail == start {
+        return (header.previous, header.previous_writer);
+    }
+    (Lsn { segment: info.number, offset: walk.tail as u32 }, header.writer)
 }

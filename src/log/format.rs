@@ -12,7 +12,9 @@
 //! | 24 | 8 | lineage |
 //! | 32 | 4 | number of the segment that this one continues |
 //! | 36 | 4 | where the last record of that segment ends; 0 when this one continues nothing |
-//! | 40 | | zeros |
+//! | 40 | 8 | a number that the process drew which made the segment |
+//! | 48 | 8 | that number of the segment that this one continues; 0 when it continues nothing |
+//! | 56 | | zeros |
 //!
 //! Frame of a record, [`RECORD_HEADER`] bytes, followed by the payload:
 //!
@@ -23,6 +25,10 @@
 //! | 8 | 4 | where the last record of this segment ends that was durable when this one was written; 0 when there was none |
 //! | 12 | 4 | where the record before this one ends; in the first one of a segment the end of the segment's header |
 //! | 16 | 4 | CRC-32 of the payload |
+//!
+//! Lineage and number tell histories apart that forked where somebody saw it. When the files of a home are copied by hand and
+//! both go on, nobody sees it, and both write segments of the same lineage and number; the numbers that were drawn differ,
+//! so a segment of the one never joins those of the other.
 //!
 //! A frame proves by itself that it was written here: what a damaged length would claim is never read, and a search for
 //! survivors behind a break needs no payloads. The payload's checksum knows no place, so it is computed before a place is
@@ -82,6 +88,10 @@ pub struct SegmentHeader {
     pub lineage: Lineage,
     /// Where the records end that the first one here follows; offset 0 when it follows none.
     pub previous: Lsn,
+    /// Who made it: a number that every process draws anew.
+    pub writer: u64,
+    /// Who made the segment of `previous`; 0 when there is none.
+    pub previous_writer: u64,
 }
 
 impl SegmentHeader {
@@ -97,6 +107,8 @@ impl SegmentHeader {
         out.put_u64(self.lineage.0);
         out.put_u32(self.previous.segment);
         out.put_u32(self.previous.offset);
+        out.put_u64(self.writer);
+        out.put_u64(self.previous_writer);
         out.resize(SEGMENT_HEADER, 0);
         let crc = crc32fast::hash(&out);
         out[12..16].copy_from_slice(&crc.to_le_bytes());
@@ -136,7 +148,7 @@ impl SegmentHeader {
         if previous.offset != 0 && previous.segment >= number {
             return Err(Error::corrupt(format!("log segment {number} says that it continues {previous}")));
         }
-        Ok(Self { unit, number, lineage, previous })
+        Ok(Self { unit, number, lineage, previous, writer: r.u64()?, previous_writer: r.u64()? })
     }
 
     /// What makes the frames of this segment differ from those of all others.
@@ -250,8 +262,14 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_header_is_seen() {
-        let header =
-            SegmentHeader { unit: 512, number: 9, lineage: Lineage(3), previous: Lsn { segment: 8, offset: 700 } };
+        let header = SegmentHeader {
+            unit: 512,
+            number: 9,
+            lineage: Lineage(3),
+            previous: Lsn { segment: 8, offset: 700 },
+            writer: 5,
+            previous_writer: 4,
+        };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes).unwrap(), header);
         for bit in 0..bytes.len() * 8 {

@@ -83,6 +83,10 @@ pub struct LogOptions {
     pub next: u32,
     /// Where the records end that the first one follows, as [`survey`] found it; offset 0 when it follows none.
     pub previous: Lsn,
+    /// Who made the segment of `previous`, as [`survey`] found it; 0 when there is none.
+    pub previous_writer: u64,
+    /// A number that no other process draws: what it wrote is known by that.
+    pub writer: u64,
     /// Older segments that exist, ascending.
     pub kept: Vec<SegmentInfo>,
     /// A survey whose last records may not be durable, and that nothing has made durable since: done before the first

@@ -59,6 +59,8 @@ pub struct LogEnd {
     pub next: u32,
     /// What that segment continues: `end`, or where the records before the survey's beginning end.
     pub previous: Lsn,
+    /// Who made the segment of `previous`; 0 when there is none.
+    pub previous_writer: u64,
     /// Segments below `next` that exist, those before the survey's beginning too, ascending.
     pub segments: Vec<SegmentInfo>,
     /// Names of segments above `last`.
@@ -97,6 +99,7 @@ pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
         synced: o.from.lsn,
         next: o.from.lsn.segment,
         previous: o.from.lsn,
+        previous_writer: 0,
         segments: Vec::new(),
         surplus,
         parts,
@@ -111,10 +114,10 @@ pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
     if o.salvage && end.torn.is_some() {
         end.next = all.last().map_or(end.next, |s| end.next.max(s.number.saturating_add(1)));
     }
-    end.previous = match (end.end.offset, empty) {
-        (0, Some(header)) => header.previous,
+    (end.previous, end.previous_writer) = match (end.end.offset, empty) {
+        (0, Some(header)) => (header.previous, header.previous_writer),
         (0, None) => chain::end_before(o, &all[..needed]),
-        _ => end.end,
+        _ => (end.end, end.parts.last().map_or(0, |part| part.header.writer)),
     };
     end.segments = all.into_iter().filter(|s| s.number < end.next).collect();
     Ok(end)
@@ -266,8 +269,8 @@ pub fn seal_tail(o: &ScanOptions, end: &LogEnd) -> Result<LogEnd> {
     let number = last.header.number;
     let known = if end.synced.segment == number { u64::from(end.synced.offset) } else { 0 };
     let part = Part { start: sure_end(o, last, known)?, limit: Some(u64::from(end.end.offset)), ..last.clone() };
-    let header =
-        SegmentHeader { number: end.next, previous: Lsn { segment: number, offset: part.start as u32 }, ..part.header };
+    let previous = Lsn { segment: number, offset: part.start as u32 };
+    let header = SegmentHeader { number: end.next, previous, previous_writer: part.header.writer, ..part.header };
     let path = o.dir.join(segment_name(header.number));
     let draft = o.dir.join(segment_name(header.number) + DRAFT_SUFFIX);
     let tail = copy(o, &part, &header, &draft)?;
@@ -276,6 +279,7 @@ pub fn seal_tail(o: &ScanOptions, end: &LogEnd) -> Result<LogEnd> {
     let mut sealed = end.clone();
     sealed.end = Lsn { segment: header.number, offset: tail };
     (sealed.synced, sealed.previous) = (sealed.end, sealed.end);
+    sealed.previous_writer = header.writer;
     sealed.next = header.number.saturating_add(1);
     sealed.segments.push(SegmentInfo { number: header.number, path: path.clone(), bytes: u64::from(tail) });
     if let Some(last) = sealed.parts.last_mut() {

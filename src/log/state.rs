@@ -76,6 +76,9 @@ pub(super) struct State {
     pub next: u32,
     /// Where the last record before the current segment ends.
     pub previous: Lsn,
+    /// Who made the segment of `previous`, and who makes those to come.
+    pub previous_writer: u64,
+    pub writer: u64,
     /// What is handed to the system, what is durable, and what of each was ever asked for.
     pub written: Lsn,
     pub synced: Lsn,
@@ -189,9 +192,14 @@ impl State {
         self.current.as_ref().filter(|c| !c.is_empty()).map_or(self.previous, Current::end)
     }
 
+    /// Who made the segment of [`State::last_end`].
+    pub fn last_writer(&self) -> u64 {
+        self.current.as_ref().filter(|c| !c.is_empty()).map_or(self.previous_writer, |_| self.writer)
+    }
+
     /// The current segment, finished, is now a closed one. `bytes`: the length of its file, when it was cut.
     pub fn retire(&mut self, bytes: Option<u64>) {
-        self.previous = self.last_end();
+        (self.previous, self.previous_writer) = (self.last_end(), self.last_writer());
         if let Some(old) = self.current.take() {
             let (number, path) = (old.number, old.path.to_path_buf());
             self.segments.push(SegmentInfo { number, path, bytes: bytes.unwrap_or(old.space) });

@@ -68,6 +68,8 @@ impl Log {
             current: None,
             next: o.next,
             previous: o.previous,
+            previous_writer: o.previous_writer,
+            writer: o.writer,
             written: begin,
             synced: begin,
             want_written: begin,
@@ -260,6 +262,12 @@ impl Log {
         &self.dir
     }
 
+    /// The history that the segments say they are of.
+    #[must_use]
+    pub const fn lineage(&self) -> Lineage {
+        self.lineage
+    }
+
     /// Waits until nobody has the turn.
     fn with_turn<'a>(&'a self, mut state: Guard<'a>) -> Result<Guard<'a>> {
         loop {
@@ -353,7 +361,7 @@ impl Log {
         let next = state.next;
         state.segments.extend(sealed.segments.into_iter().filter(|s| s.number >= next));
         state.next = sealed.next;
-        state.previous = sealed.previous;
+        (state.previous, state.previous_writer) = (sealed.previous, sealed.previous_writer);
         state.retire(None);
         Ok(state)
     }
@@ -361,7 +369,9 @@ impl Log {
     /// Makes the next segment, with room for `bytes` and for what is reserved.
     fn make_segment<'a>(&'a self, mut state: Guard<'a>, bytes: u64) -> Result<Guard<'a>> {
         let previous = state.last_end();
-        let header = SegmentHeader { unit: self.unit, number: state.next, lineage: self.lineage, previous };
+        let (writer, previous_writer) = (state.writer, state.last_writer());
+        let (unit, number, lineage) = (self.unit, state.next, self.lineage);
+        let header = SegmentHeader { unit, number, lineage, previous, writer, previous_writer };
         let need = u64::from(self.unit) + round_up(bytes, self.unit) + state.reserved;
         let limit = self.segment_bytes.max(need);
         let space = self.space(0, need, limit, bytes);

@@ -5,7 +5,7 @@
 //! nothing                                a new database, if asked for; else NotFound
 //! root record                            its newest checkpoint
 //! root record with a pin                 a backup was open when the database died: its pinned checkpoint, and the
-//!                                        history forks there (contract Pinned)
+//!                                        history of checkpoints forks there (contract Pinned); the log goes on
 //! manifest, no root record               a copy: what the manifest says, and the increments from the log beside it; the
 //!                                        history forks
 //! both                                   a restore that was interrupted, or a source that died with this backup open:
@@ -37,6 +37,11 @@
 //! above that are strangers, and a log that ends sooner is damage, however whole it looks. It goes with the manifest; the log
 //! that is begun belongs to the new history, under numbers that are above all that were there. When only chosen tables are
 //! restored, the log brings back those and makes no others.
+//!
+//! The lineage in the segments is that of the log, which is not always that of the checkpoints: a fall back to a pinned
+//! checkpoint gives up checkpoints and no record, so the log keeps its lineage and copies that were made before go on to be
+//! rolled forward by it. Where records are given up too, or are in no segment - a salvage, a copy that is opened, a time
+//! without a log - both fork.
 //!
 //! A read-only open that has anything to replay does the same over an overlay of the file system: what recovery writes
 //! stays in memory.

@@ -59,7 +59,13 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
         return Err(needs_recovery(request, "its log holds what its newest checkpoint does not").into());
     }
     let (logged, from) = (root.settings.log.is_some(), root.newest.log);
+    // A copy's log is its source's, and the source goes on with it.
+    let mut lineage = from.map(|log| log.lineage).filter(|_| source.copied.is_none());
     changed |= restate(request, &mut root)?;
+    if !keeps(&root) {
+        // Segments go before anybody copies them.
+        changed |= root.backed_up_from.take().is_some();
+    }
     if !logged && root.settings.log.is_some() {
         // What was committed without a log is in no segment, so no copy can be rolled forward across it.
         root.fork(Lineage(request.entropy.next_u64()));
@@ -72,13 +78,14 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
         opened.report.strangers.retain(|name| !source.owns(request, from, name));
         return Ok(opened);
     }
-    if tail.as_ref().is_some_and(|t| t.cut) || lacks_newest(&root, tail.as_ref())? {
+    if tail.as_ref().is_some_and(|t| t.cut) || (lineage.is_some() && lacks_newest(&root, tail.as_ref())?) {
         root.fork(Lineage(request.entropy.next_u64()));
+        lineage = None;
     }
     prepare_log_dir(request, &root.settings)?;
     let dir = log_dir(&request.home, &root.settings);
     let locks = if dir == request.home { None } else { lock(request, &dir.join(LOCK_FILE))? };
-    let next = Next::after(request, &root, tail.as_ref(), &source, &dir)?;
+    let next = Next::after(request, &root, tail.as_ref(), &source, &dir, lineage)?;
     let entered = next.enter(&mut root, work);
     changed |= entered;
     let log = root.settings.log.is_some().then(|| Arc::new(next.log(request, &root, &dir)));
@@ -127,9 +134,7 @@ fn keeps(root: &RootRecord) -> bool {
 fn lacks_newest(root: &RootRecord, tail: Option<&Tail>) -> Result<bool> {
     let newest = root.newest.seq;
     match tail {
-        Some(tail) if keeps(root) && newest.is_minor() && tail.options.from.lineage == root.lineage => {
-            tail.tells(newest).map(|told| !told)
-        }
+        Some(tail) if keeps(root) && newest.is_minor() => tail.tells(newest).map(|told| !told),
         _ => Ok(false),
     }
 }
@@ -242,10 +247,14 @@ const COPY_STRIDE: u32 = 1 << 20;
 
 /// Where the log goes on.
 struct Next {
+    /// The history that its segments say they are of; `goes_on` when it is that of the segments that were replayed.
+    lineage: Lineage,
+    goes_on: bool,
     /// The number of the next segment.
     number: u32,
     /// Where the records end that it goes on from, when both are of one history.
     previous: Lsn,
+    previous_writer: u64,
     /// Segments before it: those of the history that goes on, and others.
     kept: Vec<SegmentInfo>,
     obsolete: Vec<PathBuf>,
@@ -254,10 +263,21 @@ struct Next {
 }
 
 impl Next {
-    fn after(request: &Request, root: &RootRecord, tail: Option<&Tail>, source: &Source, dir: &Path) -> Result<Self> {
+    /// `lineage`: that of the log so far, if it goes on.
+    fn after(
+        request: &Request,
+        root: &RootRecord,
+        tail: Option<&Tail>,
+        source: &Source,
+        dir: &Path,
+        lineage: Option<Lineage>,
+    ) -> Result<Self> {
         let mut next = Self {
+            lineage: lineage.unwrap_or(root.lineage),
+            goes_on: lineage.is_some(),
             number: root.next_segment.max(1),
             previous: Lsn::default(),
+            previous_writer: 0,
             kept: Vec::new(),
             obsolete: Vec::new(),
             doubt: None,
@@ -270,14 +290,14 @@ impl Next {
             Ok(found)
         };
         match tail {
-            Some(tail) if tail.options.from.lineage == root.lineage => {
+            Some(tail) if next.goes_on => {
                 let here = source.dir == dir && source.copied.is_none() && root.settings.log.is_some();
                 let end = match &root.settings.log {
                     // The checkpoint to come will not need these records, but increments will.
                     Some(log) if here && log.keep && tail.work => seal_tail(&tail.options, &tail.end)?,
                     _ => tail.end.clone(),
                 };
-                (next.number, next.previous) = (end.next, end.previous);
+                (next.number, next.previous, next.previous_writer) = (end.next, end.previous, end.previous_writer);
                 next.doubt = (here && !tail.work && end.is_in_doubt()).then(|| (tail.options.clone(), end));
             }
             tail => {
@@ -298,8 +318,12 @@ impl Next {
         // A log that was off for a while is a new one: what the old one left serves nobody, and neither does what a history
         // left that this one forked from.
         let replayed = tail.map(|t| t.options.from.lineage);
-        let goes_on = replayed.filter(|lineage| *lineage == root.lineage && root.settings.log.is_some());
-        let was_ours = |lineage| lineage == root.lineage || root.forks.iter().any(|fork| fork.lineage == lineage);
+        let goes_on = lineage.filter(|_| root.settings.log.is_some());
+        let was_ours = |lineage| {
+            lineage == root.lineage
+                || replayed == Some(lineage)
+                || root.forks.iter().any(|fork| fork.lineage == lineage)
+        };
         let copied = source.copied.map(|copied| copied.last);
         let known = |s: &SegmentInfo| s.number < next.number && copied.is_none_or(|last| s.number <= last);
         for segment in all()?.into_iter().filter(known) {
@@ -324,9 +348,9 @@ impl Next {
             if !work {
                 root.newest.log = None;
             }
-        } else if !work && root.newest.log.is_none_or(|log| log.lineage != root.lineage) {
+        } else if !work && !self.goes_on {
             let lsn = Lsn { segment: self.number, offset: 0 };
-            root.newest.log = Some(LogPosition { lineage: root.lineage, lsn });
+            root.newest.log = Some(LogPosition { lineage: self.lineage, lsn });
         }
         before != (root.newest.log, root.next_segment)
     }
@@ -335,11 +359,13 @@ impl Next {
         Log::start(LogOptions {
             vfs: Arc::clone(&request.vfs),
             dir: dir.to_owned(),
-            lineage: root.lineage,
+            lineage: self.lineage,
             unit: root.settings.unit,
             segment_bytes: request.segment_bytes,
             next: self.number,
             previous: self.previous,
+            previous_writer: self.previous_writer,
+            writer: request.entropy.next_u64(),
             kept: self.kept.clone(),
             doubt: self.doubt.clone(),
         })

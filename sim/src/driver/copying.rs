@@ -7,7 +7,7 @@ use std::sync::Arc;
 use strandline_vfs::{OpenOptions, Vfs};
 
 use super::session::{Session, Step, expect, refusal, told};
-use super::world::{Copy, Failure, Stage};
+use super::world::{Base, Copy, Failure, Stage};
 use crate::engine::{self, Item};
 use crate::model::Refusal;
 use crate::oracle::Rule;
@@ -55,6 +55,9 @@ impl Session<'_, '_> {
         if self.world.config.pinned {
             let at = self.world.src.event();
             self.world.history.pin(at);
+        }
+        if self.world.logging && self.world.config.keep && name.is_none() {
+            self.world.base = Base::There;
         }
         self.world.live.open_backup(name);
         if let Some(open) = self.world.live.backup.as_mut().filter(|_| self.world.logging && name.is_none()) {
@@ -149,7 +152,15 @@ impl Session<'_, '_> {
     pub(super) fn log_increment(&mut self, by_hand: bool) -> Step {
         let answer = self.db.log_backup();
         let may = self.world.logging && self.world.config.keep;
-        let mut allowed = vec![if may { Ok(()) } else { Err(Refusal::Invalid) }];
+        let mut allowed = match self.world.base {
+            _ if !may => vec![Err(Refusal::Invalid)],
+            Base::There => vec![Ok(())],
+            Base::Missing => vec![Err(Refusal::WrongBase)],
+            Base::Unsure => vec![Ok(()), Err(Refusal::WrongBase)],
+        };
+        if may && self.world.base == Base::Missing {
+            self.world.mark("increment without a full backup");
+        }
         if self.world.live.backup.is_some() {
             allowed.push(Err(Refusal::Busy));
             allowed.retain(|a| a.is_err());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::session::{Session, Step, expect, read_failed, refusal, same_rows, told};
-use super::world::Failure;
+use super::world::{Base, Failure};
 use crate::engine::{Answer, Db};
 use crate::model::{Checkpoints, Drop, Level, Logged, Refusal, Rows, TableSet, Taken, Visible};
 use crate::oracle::Rule;
@@ -185,6 +185,11 @@ impl Session<'_, '_> {
         if changes {
             self.ack_change();
             self.world.live.checkpoint(None, &Taken::default());
+            if on {
+                // What the table held before is in no segment.
+                self.world.base = Base::Missing;
+                self.world.copies.iter_mut().for_each(|copy| copy.unsure = true);
+            }
             let unlogged = &mut self.world.live.checkpoints.unlogged;
             if on {
                 unlogged.remove(&id)

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::panics;
 use super::session::{Session, expect};
-use super::world::{Failure, World};
+use super::world::{Base, Failure, World};
 use crate::engine::{self, Db};
 use crate::model::{Live, State, Taken, Visible};
 use crate::oracle::{Rule, observe};
@@ -141,9 +141,9 @@ fn adopt(db: &Db, world: &mut World, before: u64, killed: bool) -> Result<(), Fa
         ));
     };
     if let State::Fallen(..) = state {
-        // Its history has forked.
-        world.copies.iter_mut().for_each(|copy| copy.log = None);
+        world.mark("fell back");
     }
+    world.unsettle();
     if killed && world.logging {
         world.mark(if allowed.states.len() > 1 { "killed with commits at stake" } else { "killed" });
     } else if world.logging {
@@ -164,6 +164,9 @@ fn check_opened(db: &Db, world: &mut World, logging: bool) -> Result<(), Failure
     world.live = Live::resume(&visible);
     world.live.untouched = !db.has_checkpoint().map_err(|f| Failure::new(Rule::Read, f.text))?;
     world.logging = logging;
+    if !logging {
+        world.base = Base::Missing;
+    }
     let at = world.src.event();
     world.history.opened(visible, logging, at);
     Ok(())

@@ -149,6 +149,7 @@ impl<'d, 'w> Session<'d, 'w> {
         match (trouble, failure.refused) {
             (Some(Trouble::Full), Some(Refusal::Damage)) => {
                 self.world.mark("refused on a full disk");
+                self.world.unsettle();
                 Ok(true)
             }
             (Some(Trouble::Full | Trouble::Short | Trouble::Interrupt) | None, _) => Err(failure),

@@ -92,8 +92,19 @@ pub struct Copy {
     pub sealed: bool,
     /// Where the log goes on that fits it: the era and the entry of its checkpoint. `None`: no log increment fits.
     pub log: Option<(usize, usize)>,
-    /// Segments that it lacks may have been removed.
+    /// Segments that it lacks may have been removed, or a table's rows may be in neither it nor the log.
     pub unsure: bool,
+}
+
+/// Whether the database has had a full backup that increments of its log build on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// None, or not since its log was switched on or a table was taken into it.
+    Missing,
+    /// One was opened.
+    There,
+    /// A call that decides it has failed half way.
+    Unsure,
 }
 
 impl Copy {
@@ -150,6 +161,8 @@ pub struct World {
     pub numbers: Vec<(u64, u64)>,
     /// There is a log at present.
     pub logging: bool,
+    /// Whether increments of the log have something to build on.
+    pub base: Base,
     /// Whether there is to be one from the next open on, if that is to change.
     pub log_wanted: Option<bool>,
     /// What the chance of each open is made of: the names of histories are drawn, and no two worlds may draw the same.
@@ -199,6 +212,7 @@ impl World {
             unseen: Vec::new(),
             numbers: Vec::new(),
             logging: false,
+            base: Base::Missing,
             log_wanted: None,
             chance: 0,
             opened: 0,
@@ -280,6 +294,21 @@ impl World {
         Ok(())
     }
 
+    /// The last call has failed half way. A change of the catalog may be in the catalog and not in the log: then increments of
+    /// the log join no copy from before. That a backup was opened may have been noted or not.
+    pub fn unsettle(&mut self) {
+        let last = self.done.last().map_or("", |(_, op)| op.as_str());
+        let is = |words: &[&str]| words.iter().any(|word| last.starts_with(word));
+        let (opens, changes) = (is(&["backup"]), is(&["create", "drop-table", "rename", "table-log", "end-backup"]));
+        let died = !matches!(self.trouble, Some(Trouble::Full));
+        if changes && died {
+            self.copies.iter_mut().for_each(|copy| copy.unsure = true);
+        }
+        if opens || is(&["table-log"]) || (changes && died && self.base == Base::There) {
+            self.base = Base::Unsure;
+        }
+    }
+
     /// Counts something.
     pub fn mark(&mut self, what: &'static str) {
         *self.marks.entry(what).or_default() += 1;
@@ -296,7 +325,9 @@ impl World {
             backup: self.live.backup.is_some(),
             faulty: self.trouble.is_some(),
             log: self.logging,
-            copy: self.logging && self.config.keep && self.copies.iter().any(|c| c.log.is_some() && c.is_complete()),
+            copy: self.logging
+                && self.config.keep
+                && (self.base != Base::There || self.copies.iter().any(|c| c.log.is_some() && c.is_complete())),
         }
     }
 

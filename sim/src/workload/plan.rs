@@ -158,7 +158,7 @@ pub struct Sight {
     pub faulty: bool,
     /// There is a log.
     pub log: bool,
-    /// There is a copy that log increments fit on.
+    /// There is a copy that log increments fit on, or there may be no full backup, so that none is made.
     pub copy: bool,
 }
 

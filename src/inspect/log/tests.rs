@@ -24,6 +24,8 @@ fn three_segments() -> Arc<dyn Vfs> {
         segment_bytes: 100 << 10,
         next: 4,
         previous: lsn(3, 900),
+        previous_writer: 2,
+        writer: 3,
         kept: Vec::new(),
         doubt: None,
     };
@@ -57,7 +59,8 @@ fn a_segment_in_words() {
     let words = |name: &str, detail| super::super::describe_file(&*vfs, &Path::new("log").join(name), detail).unwrap();
     insta::assert_snapshot!(words("StrandlineLog.0000000004", Detail::Cells), @r#"
     StrandlineLog.0000000004: 1536 bytes
-    log segment 4 lineage 0000000000000007 unit 512 continues 3:900
+    log segment 4 lineage 0000000000000007 unit 512 writer 0000000000000003
+    continues 3:900 of writer 0000000000000002
     record 4:512 15 bytes: commit of transaction 9
       table 2 put "k\x00" = "v"
       table 3 remove "\xff"
@@ -66,7 +69,8 @@ fn a_segment_in_words() {
     "#);
     insta::assert_snapshot!(words("StrandlineLog.0000000005", Detail::Summary), @r#"
     StrandlineLog.0000000005: 1024 bytes
-    log segment 5 lineage 0000000000000007 unit 512 continues 4:1055
+    log segment 5 lineage 0000000000000007 unit 512 writer 0000000000000003
+    continues 4:1055 of writer 0000000000000003
     1 records, 5 bytes, end at 5:537
     "#);
 }

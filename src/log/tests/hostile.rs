@@ -293,7 +293,7 @@ quickcheck::quickcheck! {
     /// Arbitrary bytes as a segment, with a header that is right: no panic, and what is read can be written.
     fn noise_behind_a_header(noise: Vec<u8>, twice: bool) -> bool {
         let vfs = mem();
-        let mut bytes = SegmentHeader { unit: UNIT, number: 1, lineage: LINEAGE, previous: Lsn::default() }.encode();
+        let mut bytes = SegmentHeader { unit: UNIT, number: 1, lineage: LINEAGE, previous: Lsn::default(), writer: 1, previous_writer: 0 }.encode();
         bytes.extend_from_slice(&noise);
         if twice {
             bytes.extend_from_slice(&noise);

@@ -38,6 +38,8 @@ fn options(vfs: &Arc<dyn Vfs>) -> LogOptions {
         segment_bytes: 16 * u64::from(UNIT),
         next: 1,
         previous: Lsn::default(),
+        previous_writer: 0,
+        writer: 1,
         kept: Vec::new(),
         doubt: None,
     }
@@ -75,7 +77,7 @@ fn start(vfs: &Arc<dyn Vfs>) -> Log {
 /// Goes on where a survey ended.
 fn resume(vfs: &Arc<dyn Vfs>, end: &LogEnd) -> Log {
     let (next, previous, kept) = (end.next, end.previous, end.segments.clone());
-    Log::start(LogOptions { next, previous, kept, ..options(vfs) })
+    Log::start(LogOptions { next, previous, previous_writer: end.previous_writer, kept, ..options(vfs) })
 }
 
 fn bytes_of(vfs: &dyn Vfs, number: u32) -> Vec<u8> {
@@ -339,6 +341,8 @@ fn what_is_in_doubt_is_sealed_before_the_log_goes_on() {
     let log = Log::start(LogOptions {
         next: end.next,
         previous: end.previous,
+        previous_writer: end.previous_writer,
+        writer: 1,
         kept: end.segments.clone(),
         doubt: Some((o.clone(), end)),
         ..options(&vfs)

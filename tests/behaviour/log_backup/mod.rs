@@ -1,5 +1,6 @@
 //! Backups of a database with a log: what a copy opens with.
 
+mod chains;
 mod damage;
 mod increments;
 mod random;
@@ -198,6 +199,9 @@ fn a_copy_of_a_chosen_checkpoint_or_of_chosen_tables_is_that_and_no_more() {
     }
     assert_eq!(restored(&stage, "monday"), monday);
     assert_eq!(restored(&stage, "some"), [("t".to_owned(), filled(40, "b"))]);
+    let refused = text(db.backup(BackupOptions::new().log_only()));
+    assert!(refused.contains("full backup needed"), "neither has the log: {refused}");
+    full(&db, "full");
     increment(&db, "inc");
     assert_eq!(kind(apply(&stage, "inc", "monday")), ErrorKind::WrongBase);
     assert_eq!(kind(apply(&stage, "inc", "some")), ErrorKind::WrongBase);

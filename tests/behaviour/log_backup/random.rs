@@ -26,6 +26,11 @@ enum Step {
     Reopen,
     /// The source dies and is opened again.
     Crash,
+    /// The source dies with a backup open, which is copied or not, and falls back.
+    Fall {
+        copied: bool,
+        rows: u8,
+    },
     /// An increment; what is safe may go afterwards.
     Increment {
         apply: bool,
@@ -47,6 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
+        1 => (any::<bool>(), 0..30_u8).prop_map(|(copied, rows)| Step::Fall { copied, rows }),
         4 => (any::<bool>(), any::<bool>()).prop_map(|(apply, remove)| Step::Increment { apply, remove }),
         1 => (0..3_u8).prop_map(|catch_ups| Step::Full { catch_ups }),
     ]
@@ -133,6 +139,25 @@ impl Run {
                 self.db = None;
                 self.stage = after;
                 self.db = Some(self.stage.open());
+            }
+            Step::Fall { copied, rows } => {
+                let place = self.place("fallen");
+                let backup = self.db().backup(BackupOptions::new()).unwrap();
+                fill(self.db(), &name(0), usize::from(*rows), "during");
+                if *copied {
+                    checkpoint(self.db());
+                    copy(&backup, &place);
+                }
+                let after = self.stage.crash();
+                drop(backup);
+                if *copied {
+                    self.copy = place;
+                }
+                self.db = None;
+                self.stage = after;
+                let db = self.stage.open();
+                assert!(matches!(db.recovery().kind, RecoveryKind::FellBack { .. }));
+                self.db = Some(db);
             }
             Step::Increment { apply, remove } => {
                 let place = self.place("inc");
