@@ -6,6 +6,9 @@
 //! sources, builds the campaign in one shared target directory, runs it until the first promise breaks or the time is up,
 //! and takes the bug out again.
 //!
+//! A bug that only threads can meet says `Mode: threads` in its head; the campaign over schedules (`sim/threads`) then takes
+//! the place of the driver's.
+//!
 //! Four things fail the score: a bug that is not caught; a control run, without any bug, that is not clean (a tester that
 //! cries at everything catches everything); a patch that no longer applies, because a bug nobody can plant is one that
 //! nobody looks for; a patch that no longer builds.
@@ -13,11 +16,12 @@
 mod bug;
 mod field;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
-pub use bug::{Bug, bugs, sources};
+pub use bug::{Bug, Mode, bugs, sources};
 use field::Field;
 
 /// What to score, and how hard to try.
@@ -59,6 +63,8 @@ pub enum Verdict {
 /// One line of the score.
 #[derive(Clone, Debug)]
 pub struct Line {
+    /// The campaign.
+    pub mode: Mode,
     /// The bug; `None` for the control run.
     pub bug: Option<Bug>,
     /// What came of it.
@@ -77,7 +83,7 @@ impl Line {
     }
 
     fn id(&self) -> &str {
-        self.bug.as_ref().map_or("control", |b| &b.id)
+        self.bug.as_ref().map_or(self.mode.control(), |b| &b.id)
     }
 
     /// The line of the table.
@@ -127,7 +133,8 @@ pub fn score(trial: &Trial) -> io::Result<bool> {
     if let Some(id) = trial.ids.iter().find(|id| all.iter().all(|b| b.id != **id)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no bug is called {id}")));
     }
-    let chosen = all.into_iter().filter(|b| trial.ids.is_empty() || trial.ids.contains(&b.id));
+    let chosen: Vec<Bug> = all.into_iter().filter(|b| trial.ids.is_empty() || trial.ids.contains(&b.id)).collect();
+    let modes: BTreeSet<Mode> = chosen.iter().map(|b| b.mode).collect();
     let field = Field::copy(&sources())?;
     let mut lines = Vec::new();
     let mut say = |line: Line| {
@@ -136,12 +143,13 @@ pub fn score(trial: &Trial) -> io::Result<bool> {
         }
         lines.push(line);
     };
-    if trial.control {
-        say(Line { bug: None, verdict: field.campaign(trial.time, trial.seed)? });
+    for mode in modes.into_iter().filter(|_| trial.control) {
+        say(Line { mode, bug: None, verdict: field.campaign(mode, trial.time, trial.seed)? });
     }
     for bug in chosen {
-        let verdict = field.plant(&bug, || field.campaign(trial.time, trial.seed))?;
-        say(Line { bug: Some(bug), verdict });
+        let mode = bug.mode;
+        let verdict = field.plant(&bug, || field.campaign(mode, trial.time, trial.seed))?;
+        say(Line { mode, bug: Some(bug), verdict });
     }
     if trial.json {
         let rows: Vec<String> = lines.iter().map(Line::json).collect();
@@ -193,6 +201,7 @@ mod tests {
             origin: "own".to_owned(),
             rules: vec!["open-ok".to_owned()],
             features: vec!["A".to_owned()],
+            mode: Mode::Driver,
             patch: "sim/bugs/C01-x.patch".into(),
         }
     }
@@ -201,7 +210,7 @@ mod tests {
     fn a_clean_control_and_a_caught_bug_are_good() {
         let caught = Verdict::Caught { rule: "open-ok".to_owned(), seconds: 0.5, states: 9 };
         let clean = Verdict::Clean { states: 7 };
-        let line = |bug, verdict: &Verdict| Line { bug, verdict: verdict.clone() };
+        let line = |bug, verdict: &Verdict| Line { mode: Mode::Driver, bug, verdict: verdict.clone() };
         assert!(line(Some(bug()), &caught).is_good() && line(None, &clean).is_good());
         assert!(!line(None, &caught).is_good() && !line(Some(bug()), &clean).is_good());
         assert!(!line(Some(bug()), &Verdict::Unfit("gone".to_owned())).is_good());

@@ -6,6 +6,43 @@ use std::{fs, io};
 /// Where the patches are.
 pub const BUGS: &str = "sim/bugs";
 
+/// Which campaign looks for a bug.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// The driver with one thread.
+    #[default]
+    Driver,
+    /// The engine's threads under a scheduler.
+    Threads,
+}
+
+impl Mode {
+    /// The package and the program that runs the campaign.
+    #[must_use]
+    pub const fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Driver => ("strandline-sim", "sim"),
+            Self::Threads => ("strandline-threads", "threads"),
+        }
+    }
+
+    /// The name of its run without any bug.
+    #[must_use]
+    pub const fn control(self) -> &'static str {
+        match self {
+            Self::Driver => "control",
+            Self::Threads => "threads",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [(Self::Driver, "driver"), (Self::Threads, "threads")]
+            .into_iter()
+            .find(|(_, name)| *name == word)
+            .map(|(m, _)| m)
+    }
+}
+
 /// One planted bug.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bug {
@@ -19,6 +56,8 @@ pub struct Bug {
     pub rules: Vec<String>,
     /// What the tester needs for that, by the letters of the catalogue.
     pub features: Vec<String>,
+    /// The campaign that looks for it; the driver's unless the head says otherwise.
+    pub mode: Mode,
     /// The patch.
     pub patch: PathBuf,
 }
@@ -61,6 +100,10 @@ impl Bug {
             let value = value.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
             value.ok_or_else(|| format!("{} says no `{name}:`", patch.display()))
         };
+        let mode = match field("Mode") {
+            Ok(word) => Mode::parse(&word).ok_or_else(|| format!("{} has a strange `Mode:`", patch.display()))?,
+            Err(_) => Mode::default(),
+        };
         let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
         Ok(Self {
             id,
@@ -68,6 +111,7 @@ impl Bug {
             origin: field("Origin")?,
             rules: words(field("Rule")?),
             features: words(field("Features")?),
+            mode,
             patch: patch.to_owned(),
         })
     }
@@ -86,6 +130,9 @@ mod tests {
             ("C01", "root written first", "WT-1")
         );
         assert_eq!((bug.rules.len(), bug.features.len()), (2, 2));
+        assert_eq!(bug.mode, Mode::Driver);
+        let threads = Bug::parse(Path::new("L15.patch"), &text.replace("\n\n", "\nMode: threads\n\n")).unwrap();
+        assert_eq!(threads.mode, Mode::Threads);
         let lame = text.replace("Rule: open-ok durable\n", "");
         assert!(Bug::parse(Path::new("C01.patch"), &lame).unwrap_err().contains("Rule"));
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 use super::Verdict;
-use super::bug::{BUGS, Bug};
+use super::bug::{BUGS, Bug, Mode};
 
 /// A campaign that has not ended so long after its time hangs.
 const GRACE: Duration = Duration::from_secs(90);
@@ -69,13 +69,14 @@ impl Field {
         verdict
     }
 
-    /// Builds the campaign and runs it.
+    /// Builds a campaign and runs it.
     ///
     /// # Errors
     /// When neither can be started.
-    pub fn campaign(&self, time: Duration, seed: u64) -> io::Result<Verdict> {
+    pub fn campaign(&self, mode: Mode, time: Duration, seed: u64) -> io::Result<Verdict> {
+        let (package, name) = mode.program();
         let built = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--profile", "planted", "--package", "strandline-sim", "--bin", "sim"])
+            .args(["build", "--quiet", "--profile", "planted", "--package", package, "--bin", name])
             .env("CARGO_TARGET_DIR", &self.target)
             .env_remove("CARGO_MANIFEST_DIR")
             .current_dir(&self.tree)
@@ -87,8 +88,9 @@ impl Field {
         }
         let said = self.tree.with_file_name("said");
         let began = Instant::now();
-        let program = self.target.join("planted/sim");
-        let run = format!("ulimit -v {MEMORY_KIB}; exec {} run --terse", program.display());
+        let program = self.target.join("planted").join(name);
+        let what = if mode == Mode::Driver { " run" } else { "" };
+        let run = format!("ulimit -v {MEMORY_KIB}; exec {}{what} --terse", program.display());
         let run = format!("{run} --seconds {} --seed {seed}", time.as_secs());
         let child = Command::new("sh")
             .args(["-c", &run])

@@ -10,14 +10,21 @@
 //! - [`schedule`]: who runs next.
 //! - [`race`]: the file system as a place where threads meet.
 //! - [`run`](run::run): one run, and the [`history`] that it leaves.
+//! - [`order`]: whether all that was seen fits the order that the engine claims; [`cycles`]: whether there is any.
+//! - [`crash`]: what a power cut leaves, at any moment of all this.
+//! - [`campaign`]: many seeds, and a failing schedule made short.
 //!
 //! Not seen here: atomics are the processor's own and no points of choice, so what races between two of them without a lock
 //! in between is not tried; nor is weak memory order, or anything of the real system.
 
 #![forbid(unsafe_code)]
 
+pub mod campaign;
+pub mod crash;
+pub mod cycles;
 pub mod engines;
 pub mod history;
+pub mod order;
 pub mod plan;
 pub mod race;
 pub mod run;

@@ -92,9 +92,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Draws a plan.
-    pub fn draw(tape: &mut Tape) -> Self {
-        let policy = Policy::draw(tape);
+    /// Draws a plan for threads that are scheduled in this way.
+    pub fn draw(tape: &mut Tape, policy: Policy) -> Self {
         let settings = Settings {
             leaf: *tape.pick(Subject::Config, &[512, 256]),
             cache: *tape.pick(Subject::Config, &[1 << 20, 8 << 10]),
