@@ -182,3 +182,111 @@ fn on_cycle(relation: &Relation) -> Option<usize> {
     let reach = closure(relation);
     (0..reach.len()).find(|&n| reach[n][n])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Moment, Read};
+    use crate::plan::Level;
+
+    /// A history in a few words: for each transaction what it read and what it appended to, all of them at the same time
+    /// unless a moment is given; then the last lists.
+    struct Told(History);
+
+    impl Told {
+        fn new() -> Self {
+            Self(History::default())
+        }
+
+        fn txn(mut self, id: u16, reads: &[(u8, &[Element])], appends: &[u8]) -> Self {
+            let reads = reads.iter().map(|(key, list)| Read { key: (0, *key), own: 0, list: list.to_vec() }).collect();
+            let (early, late) = (Moment { tick: 1, event: 0 }, Moment { tick: 9, event: 0 });
+            self.0.txns.push(Ran {
+                id,
+                level: Some(Level::Sync),
+                began: early,
+                opened: early,
+                snapshot: 0,
+                reads,
+                appends: appends.iter().map(|key| (0, *key)).collect(),
+                end: End::Committed { seq: id.into(), called: early, acked: late },
+            });
+            self
+        }
+
+        fn rolled_back(mut self) -> Self {
+            self.0.txns.last_mut().expect("a transaction").end = End::RolledBack;
+            self
+        }
+
+        fn at(mut self, began: u64, acked: u64) -> Self {
+            let ran = self.0.txns.last_mut().expect("a transaction");
+            ran.began.tick = began;
+            let (called, acked) = (ran.began, Moment { tick: acked, event: 0 });
+            ran.end = End::Committed { seq: ran.id.into(), called, acked };
+            self
+        }
+
+        fn last(mut self, lists: &[(u8, &[Element])]) -> Result<bool, String> {
+            self.0.last = lists.iter().map(|(key, list)| ((0, *key), list.to_vec())).collect();
+            check(&self.0).map_err(|f| f.text)
+        }
+    }
+
+    fn is(found: &Result<bool, String>, anomaly: &str) -> bool {
+        found.as_ref().is_err_and(|text| text.starts_with(anomaly))
+    }
+
+    #[test]
+    fn one_after_another_is_clean() {
+        let found = Told::new().txn(1, &[(0, &[])], &[0]).txn(2, &[(0, &[8])], &[0]).txn(3, &[(0, &[8, 16])], &[]);
+        assert_eq!(found.last(&[(0, &[8, 16])]), Ok(false));
+    }
+
+    #[test]
+    fn write_skew_is_allowed_and_counted() {
+        let found = Told::new().txn(1, &[(0, &[]), (1, &[])], &[0]).txn(2, &[(0, &[]), (1, &[])], &[1]);
+        assert_eq!(found.last(&[(0, &[8]), (1, &[16])]), Ok(true));
+    }
+
+    #[test]
+    fn each_anomaly_has_its_name() {
+        let dirty = Told::new().txn(1, &[], &[0]).txn(2, &[], &[0]).txn(3, &[], &[1]).txn(4, &[], &[1]);
+        assert_eq!(dirty.last(&[(0, &[8, 16]), (1, &[24, 32])]), Ok(false));
+        let g0 = Told::new().txn(1, &[], &[0, 1]).txn(2, &[], &[0, 1]).last(&[(0, &[8, 16]), (1, &[17, 9])]);
+        assert!(is(&g0, "G0"), "{g0:?}");
+        let g1a = Told::new().txn(1, &[], &[0]).rolled_back().txn(2, &[(0, &[8])], &[]).last(&[]);
+        assert!(is(&g1a, "G1a"), "{g1a:?}");
+        let g1b = Told::new().txn(1, &[], &[0, 0]).txn(2, &[(0, &[8])], &[]).last(&[(0, &[8, 9])]);
+        assert!(is(&g1b, "G1b"), "{g1b:?}");
+        let g1c = Told::new().txn(1, &[(1, &[16])], &[0]).txn(2, &[(0, &[8])], &[1]).last(&[(0, &[8]), (1, &[16])]);
+        assert!(is(&g1c, "G1c"), "{g1c:?}");
+        let lost = Told::new().txn(1, &[(0, &[])], &[0]).txn(2, &[(0, &[])], &[0]).last(&[(0, &[8, 16])]);
+        assert!(is(&lost, "G-single"), "{lost:?}");
+        let torn = Told::new().txn(1, &[], &[0, 1]).txn(2, &[(0, &[8]), (1, &[])], &[]).last(&[(0, &[8]), (1, &[9])]);
+        assert!(is(&torn, "G-single"), "{torn:?}");
+    }
+
+    #[test]
+    fn a_fork_of_two_readers_is_an_anomaly() {
+        // Each of the readers sees one of two commits and not the other: no snapshot of one order shows that.
+        let fork = Told::new().txn(1, &[], &[0]).txn(2, &[], &[1]);
+        let fork = fork.txn(3, &[(0, &[8]), (1, &[])], &[]).txn(4, &[(0, &[]), (1, &[16])], &[]);
+        let fork = fork.last(&[(0, &[8]), (1, &[16])]);
+        assert!(is(&fork, "G-single"), "{fork:?}");
+    }
+
+    #[test]
+    fn what_was_told_must_be_seen() {
+        let stale = Told::new().txn(1, &[], &[0]).at(1, 2).txn(2, &[(0, &[])], &[]).at(3, 4).last(&[(0, &[8])]);
+        assert!(is(&stale, "G-single"), "{stale:?}");
+    }
+
+    #[test]
+    fn nothing_is_lost_and_lists_only_grow() {
+        let gone = Told::new().txn(1, &[], &[0]).last(&[]);
+        assert!(gone.is_err_and(|text| text.contains("not there in the end")));
+        let forked = Told::new().txn(1, &[], &[0]).txn(2, &[], &[0]).txn(3, &[(0, &[16])], &[]).last(&[(0, &[8, 16])]);
+        assert!(forked.is_err_and(|text| text.contains("no beginning")));
+    }
+}

@@ -92,3 +92,56 @@ fn call(waiter: &Waiter) {
     waiter.called.store(true, Ordering::Release);
     waiter.thread.unpark();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meet(wake: impl Fn(&Mutex<u32>, &Condvar) + Send + Sync + 'static) {
+        let wake = Arc::new(wake);
+        shuttle::check_random(
+            move || {
+                let shared = Arc::new((Mutex::new(0), Condvar::new()));
+                let waiters = (0..3).map(|_| {
+                    let shared = Arc::clone(&shared);
+                    thread::spawn(move || {
+                        let mut count = shared.0.lock();
+                        while *count == 0 {
+                            shared.1.wait(&mut count);
+                        }
+                    })
+                });
+                let waiters: Vec<_> = waiters.collect();
+                wake(&shared.0, &shared.1);
+                waiters.into_iter().for_each(|waiter| drop(waiter.join()));
+            },
+            200,
+        );
+    }
+
+    #[test]
+    fn nobody_who_waits_is_passed_over() {
+        meet(|count, changed| {
+            *count.lock() = 1;
+            changed.notify_all();
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_wake_up_before_the_change_is_lost() {
+        meet(|count, changed| {
+            changed.notify_all();
+            *count.lock() = 1;
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn one_wake_up_wakes_one() {
+        meet(|count, changed| {
+            *count.lock() = 1;
+            changed.notify_one();
+        });
+    }
+}
