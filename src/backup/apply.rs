@@ -116,7 +116,8 @@ fn apply_log(
     work.check_pieces(new)?;
     let mut bytes = 0;
     for file in &mut manifest.files[base.files.len()..] {
-        *file = work.file(file, None)?;
+        let pieces = work.file(file, None)?;
+        file.pieces = pieces;
         bytes += file.size;
         work.meter.finish_file(&file.name)?;
     }
@@ -130,14 +131,14 @@ fn apply_log(
 }
 
 /// The copy as it is found.
-struct Base {
-    manifest: Manifest,
+pub(super) struct Base {
+    pub manifest: Manifest,
     /// The increment with which an earlier run has begun to change the copy.
-    begun: Option<Manifest>,
+    pub begun: Option<Manifest>,
 }
 
 impl Base {
-    fn find(vfs: &dyn Vfs, copy: &Path) -> Result<Self> {
+    pub fn find(vfs: &dyn Vfs, copy: &Path) -> Result<Self> {
         let root = copy.join(ROOT_FILE);
         if vfs.metadata(&root).map_err(|e| Error::io(e, "look for a root record", &root))?.is_some() {
             return Err(Error::new(ErrorKind::WrongBase, "the copy was opened as a database and has its own history")
@@ -171,7 +172,7 @@ impl Base {
     }
 
     /// K6: the increment starts from a state that the copy has passed, and ends in one that it has not left behind.
-    fn check_fits(&self, new: &Manifest, copy: &Path) -> Result<()> {
+    pub fn check_fits(&self, new: &Manifest, copy: &Path) -> Result<()> {
         let wrong = |what: String| {
             Error::new(ErrorKind::WrongBase, what)
                 .at(&copy.join(MANIFEST_FILE), None)
@@ -292,42 +293,29 @@ impl<'a, 'b, 'c> Work<'a, 'b, 'c> {
     }
 
     /// Steps 4 and 5. Returns the manifest that the copy has then.
-    fn roll_forward(&mut self, new: &Manifest, Base { manifest: base, begun }: &Base) -> Result<Manifest> {
-        let mut manifest = new.clone();
-        manifest.kind = CopyKind::Full;
-        manifest.rolled = Some(Rolled::Blocks);
+    fn roll_forward(&mut self, new: &Manifest, base: &Base) -> Result<Manifest> {
+        let mut manifest = becomes(new, base);
         manifest.sealed = self.sums;
-        for file in &mut manifest.files {
-            let old = base.files.iter().find(|f| f.name == file.name);
-            *file = self.file(file, old)?;
+        for (file, new) in manifest.files.iter_mut().zip(&new.files) {
+            let old = base.manifest.files.iter().find(|f| f.name == new.name);
+            file.pieces = self.file(new, old)?;
             self.meter.finish_file(&file.name)?;
         }
         sync_dir(self.vfs, self.copy)?;
-        let stays = |name: &String| new.files.iter().any(|f| f.name == *name);
-        // An increment whose place this one took may have brought files that came and went.
-        let before = base.files.iter().chain(begun.iter().flat_map(|begun| &begun.files)).map(|f| &f.name);
-        let gone = before.chain(&base.removed).chain(&new.removed);
-        manifest.removed = gone.filter(|name| !stays(name)).cloned().collect();
-        manifest.removed.sort_unstable();
-        manifest.removed.dedup();
         manifest.store(self.vfs, self.copy)?;
         Ok(manifest)
     }
 
-    /// Brings one file of the copy to its new state and returns its entry in the new manifest.
-    fn file(&mut self, new: &ManifestFile, old: Option<&ManifestFile>) -> Result<ManifestFile> {
+    /// Brings one file of the copy to its new state; the checksums of its pieces, if the copy is sealed.
+    fn file(&mut self, new: &ManifestFile, old: Option<&ManifestFile>) -> Result<Vec<u32>> {
         let path = self.copy.join(&new.name);
         match &new.content {
             Content::Unchanged => {}
             Content::Whole => self.replace(new, &path)?,
             Content::Ranges(ranges) => self.patch(new, ranges, &path)?,
         }
-        let mut out = ManifestFile { content: Content::Whole, pieces: Vec::new(), ..new.clone() };
-        if self.sums {
-            let old = old.filter(|_| new.content != Content::Whole);
-            out.pieces = self.pieces(new, old, &path)?;
-        }
-        Ok(out)
+        let old = old.filter(|_| new.content != Content::Whole);
+        if self.sums { self.pieces(new, old, &path) } else { Ok(Vec::new()) }
     }
 
     fn replace(&mut self, new: &ManifestFile, path: &Path) -> Result<()> {
@@ -391,6 +379,22 @@ impl<'a, 'b, 'c> Work<'a, 'b, 'c> {
     fn open(&self, path: &Path, options: OpenOptions) -> Result<Arc<dyn File>> {
         self.vfs.open(path, options).map_err(|e| Error::io(e, "open", path))
     }
+}
+
+/// The manifest, without checksums, of what `base` is once the increment `new` was applied to it.
+pub(super) fn becomes(new: &Manifest, base: &Base) -> Manifest {
+    let mut manifest = Manifest { kind: CopyKind::Full, rolled: Some(Rolled::Blocks), sealed: false, ..new.clone() };
+    for file in &mut manifest.files {
+        (file.content, file.pieces) = (Content::Whole, Vec::new());
+    }
+    let stays = |name: &String| new.files.iter().any(|f| f.name == *name);
+    // An increment whose place this one took may have brought files that came and went.
+    let before = base.manifest.files.iter().chain(base.begun.iter().flat_map(|begun| &begun.files)).map(|f| &f.name);
+    let gone = before.chain(&base.manifest.removed).chain(&new.removed);
+    manifest.removed = gone.filter(|name| !stays(name)).cloned().collect();
+    manifest.removed.sort_unstable();
+    manifest.removed.dedup();
+    manifest
 }
 
 /// Bytes of piece `i` of `size` bytes.

@@ -13,6 +13,7 @@
 //! since   plan, origin       ->  the plan of an increment: what was born after the origin
 //! log     segments           ->  the plan of an increment from the log: what a copy lacks of it
 //! apply   increment, copy    ->  the copy rolled forward
+//! accepts increment, copy    ->  the manifest to come, for those who write the ranges themselves
 //! ```
 //!
 //! The pin itself, its place in the root record, and the guard that the caller holds are not here: this room is handed a
@@ -24,6 +25,7 @@
 //! - **K7** A run that does not come to its end leaves no manifest, and takes back what it wrote when it can.
 
 mod apply;
+mod by_hand;
 mod changes;
 mod copy;
 mod directory;
@@ -38,6 +40,7 @@ pub use crate::audit::{Finding, OnDamage, Severity};
 pub use crate::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable, Rolled};
 pub use crate::progress::{OnProgress, Progress};
 pub use apply::{ApplyReport, apply};
+pub use by_hand::accepts;
 pub use changes::{Shape, WalkCost};
 pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
 pub use directory::DirectorySink;

@@ -99,7 +99,8 @@ pub enum ItemKind {
     Manifest,
 }
 
-/// One file to copy.
+/// One file to copy, by any tool: the engine reads and writes its files through the system's page cache, so nobody who copies
+/// them has to bypass it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupItem {
     name: String,

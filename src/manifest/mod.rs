@@ -430,7 +430,8 @@ impl Manifest {
         Ok(names.filter(|n| !ours(n) && !self.files.iter().any(|f| f.name == *n && f.is_stored())).collect())
     }
 
-    /// Whether the items of this backup may be written into `dir`: it must be missing or empty.
+    /// Whether the items of this backup may be written into `dir`: it must be missing or empty. Whether an increment may be written
+    /// into a copy, `backup::accepts` tells.
     ///
     /// # Errors
     /// `Exists` when something is there; `Io`.

@@ -1,6 +1,9 @@
 //! backup --incremental-from, backup apply, restore with increments.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
 
 use crate::shell::Shell;
 
@@ -127,6 +130,72 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     assert_eq!(kind(&["backup", "apply", "inc1", "base"]), "WrongBase");
     assert_ne!(shell.run(&["backup", "--incremental-from", "inc1", "--into", "base"]).code, 0);
     assert!(!shell.path("base.increment").exists());
+}
+
+/// A chain through pipes: a full backup and two increments, none of which lies in a directory of its own.
+#[test]
+fn through_a_pipe() {
+    let shell = with_base();
+    let sh = |script: &str| {
+        let programs = Path::new(env!("CARGO_BIN_EXE_strandline")).parent().unwrap();
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+        let run =
+            Command::new("sh").args(["-c", script]).current_dir(shell.path(".")).env("PATH", path).output().unwrap();
+        assert!(run.stderr.is_empty() && run.stdout.is_empty() && run.status.success(), "{script}: {run:?}");
+    };
+    step(&shell, 1);
+    sh("strandline -h home backup --incremental-from base - | strandline backup apply - base");
+    assert_eq!(contents(&shell, "base"), contents(&shell, "home"));
+    assert!(!shell.path("base.increment").exists());
+    shell.run(&["backup", "verify", "base"]).silent();
+    step(&shell, 2);
+    shell.run(&["backup", "--incremental-from", "base", "inc"]).silent();
+    sh("strandline -h home backup - > full.stream && strandline restore - new < full.stream");
+    assert_eq!(contents(&shell, "new"), contents(&shell, "home"));
+    sh("strandline restore -t made1 - part < full.stream");
+    shell.run_on("part", &["list"]).prints("table:made1\n");
+    let stream = fs::read(shell.path("full.stream")).unwrap();
+    let feed = |args: &[&str], bytes: &[u8]| shell.bare(args, bytes);
+    feed(&["restore", "-", "cut"], &stream[..stream.len() - 9]).fails_with("cut or damaged");
+    assert!(!shell.path("cut").exists());
+    // A stream of a full copy is no increment.
+    let before = shell.bytes_of("base");
+    feed(&["backup", "apply", "-", "base"], &stream).fails_with("no increment");
+    assert_eq!(shell.bytes_of("base"), before);
+    assert!(!shell.path("base.increment").exists());
+    shell.run(&["-v", "backup", "-"]).misuses();
+    shell.run(&["backup", "--direct-io", "direct"]).silent();
+    shell.run(&["backup", "verify", "direct"]).silent();
+}
+
+/// One step, killed at a moment that comes later from round to round; the same command again makes up for it.
+#[test]
+fn in_one_step_killed_and_repeated() {
+    let shell = with_base();
+    let args = ["backup", "--incremental-from", "base", "--into", "base"];
+    let began = Instant::now();
+    shell.run(&args).silent();
+    let whole = began.elapsed();
+    let rounds = 12;
+    let mut unfinished = 0;
+    for round in 0..rounds {
+        step(&shell, round + 10);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_strandline"))
+            .args(["-h", "home"])
+            .args(args)
+            .current_dir(shell.path("."))
+            .spawn()
+            .unwrap();
+        std::thread::sleep(whole * (round + 1) / rounds);
+        // It may be done already.
+        let _ = child.kill();
+        unfinished += u32::from(!child.wait().unwrap().success());
+        shell.run(&args).silent();
+        assert!(!shell.path("base.increment").exists());
+        shell.run(&["backup", "verify", "base"]).silent();
+        assert_eq!(contents(&shell, "base"), contents(&shell, "home"), "round {round}");
+    }
+    assert!(unfinished > 0, "no run was killed");
 }
 
 /// Labels, granules, the proof after `apply`, and the release of origins.

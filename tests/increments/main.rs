@@ -4,6 +4,7 @@
 
 mod applying;
 mod births;
+mod by_hand;
 mod cost;
 mod histories;
 mod stage;

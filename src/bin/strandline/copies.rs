@@ -3,6 +3,7 @@
 //! The engine copies, checks and restores; this file says what, shows how far it has come, and tells what was made. A
 //! backup does not write to the database, yet it needs it open for writing, since its pin must be durable.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use strandline::audit::Finding;
 use strandline::backup::{
-    BackupReport, CopyKind, CopyReport, Manifest, ManifestFile, RestoreOptions, VerifyCopyOptions,
-    restore as restore_copy, verify_copy,
+    BackupReport, CopyKind, CopyOptions, CopyReport, Manifest, ManifestFile, RestoreOptions, VerifyCopyOptions,
+    restore as restore_copy, restore_stream, verify_copy,
 };
 use strandline::log::segment_name;
 use strandline::manifest::Content;
@@ -25,7 +26,7 @@ use crate::diff::diff;
 use crate::home::{Home, table_name, usage};
 use crate::increments;
 use crate::origins::origins;
-use crate::report::{Failure, Outcome, Voice, While, say, unsupported};
+use crate::report::{Failure, Outcome, Voice, While, say};
 use crate::tables::missing;
 
 /// `backup`
@@ -56,8 +57,8 @@ pub struct Taken {
 
 /// Takes a backup; what was made.
 pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<Taken> {
-    if args.direct_io {
-        return unsupported("--direct-io");
+    if is_pipe(dest) && (home.voice.verbose || home.voice.json) {
+        return usage("backup", "what -v and --json tell would stand in the middle of the stream");
     }
     let mut tables = Vec::new();
     for object in &args.tables {
@@ -81,7 +82,8 @@ pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<Taken> {
     }
     let db = home.write()?;
     let mut backup = db.backup(options).with(home.path.display())?;
-    let taken = run(home.voice, &backup, dest).and_then(|report| {
+    let options = CopyOptions { direct_io: args.direct_io };
+    let taken = run(home.voice, &backup, dest, options).and_then(|report| {
         // Only what has been copied is given up.
         let log_removed = if args.remove_log { backup.remove_log().with(home.path.display())? } else { Vec::new() };
         Ok(Taken { report, log_removed })
@@ -93,14 +95,23 @@ pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<Taken> {
     Ok(taken)
 }
 
-fn run(voice: Voice, backup: &Backup<'_>, dest: &Path) -> Outcome<BackupReport> {
+/// True for the name that stands for standard input or output.
+pub fn is_pipe(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn run(voice: Voice, backup: &Backup<'_>, dest: &Path, options: CopyOptions) -> Outcome<BackupReport> {
     let sources: Vec<(String, PathBuf)> =
         backup.items().iter().map(|item| (item.name().to_owned(), item.source().to_owned())).collect();
     let mut meter = Meter::new(voice, |file| {
         let source = sources.iter().find(|(name, _)| name == file).map_or(Path::new(file), |(_, source)| source);
         format!("Backing up {} to {}", source.display(), dest.join(file).display())
     });
-    let copied = backup.copy_to(dest, meter.callback());
+    if is_pipe(dest) {
+        let sent = backup.stream_to(&mut io::stdout().lock(), meter.callback());
+        return meter.end(sent.with("standard output"));
+    }
+    let copied = backup.copy_to_vfs(&OsVfs::new(), dest, options, meter.callback());
     meter.end(copied.with(dest.display()))
 }
 
@@ -258,14 +269,18 @@ pub fn restore(voice: Voice, args: &RestoreArgs) -> Outcome {
     let vfs: Arc<dyn Vfs> = Arc::new(OsVfs::new());
     let mut meter =
         Meter::new(voice, |file| format!("Restoring {} to {}", copy.join(file).display(), dest.join(file).display()));
-    let has_log = Manifest::load_copy(&*vfs, copy).with(copy.display())?.segments().next().is_some();
+    // What a stream holds is known when it has come.
+    let has_log = is_pipe(copy) || Manifest::load_copy(&*vfs, copy).with(copy.display())?.segments().next().is_some();
     // Increments fit a whole copy only, and what the log makes of the tables is known when it has been replayed: then the
     // choice of tables comes last.
     let chosen_now = if increments.is_empty() && !has_log { tables.clone() } else { Vec::new() };
     let options = RestoreOptions { tables: chosen_now, ..RestoreOptions::default() };
     // A run that dies must not leave the copy without its increments for the whole.
     let place = if increments.is_empty() { dest.clone() } else { increments::workplace(&*vfs, dest)? };
-    let restored = restore_copy(&vfs, copy, &place, &options, &mut meter.callback());
+    let restored = match is_pipe(copy) {
+        true => restore_stream(&vfs, &mut io::stdin().lock(), &place, &options, &mut meter.callback()),
+        false => restore_copy(&vfs, copy, &place, &options, &mut meter.callback()),
+    };
     meter.end(restored.with(copy.display()))?;
     if !increments.is_empty() {
         increments::roll_forward(voice, &vfs, increments, &place)?;

@@ -15,7 +15,8 @@ committed is in it. Of a database with a log the copy has the log as well, and w
 that was committed, unless it is of chosen tables or of a named checkpoint. DEST is made if
 it is missing, and must be empty. Each file appears under its name only when it is complete
 and on the device, the manifest last: a copy without a manifest is unfinished, and nothing
-will accept it. With -v the last line is the origin of the copy, LINEAGE:SEQUENCE. A DEST
+will accept it. `-` writes one stream to standard output instead, for `restore -` and
+`backup apply -` elsewhere. With -v the last line is the origin of the copy, LINEAGE:SEQUENCE. A DEST
 really called `verify` is written ./verify.
 
 An increment has what changed since another backup. FROM is the directory of that backup, the
@@ -35,6 +36,7 @@ Examples:
   strandline -h /srv/db backup -t table:people /backups/people
   strandline -h /srv/db backup --incremental-from /backups/monday /backups/tuesday
   strandline -h /srv/db backup --incremental-from /backups/monday --into /backups/monday
+  strandline -h /srv/db backup --incremental-from monday - | ssh there strandline backup apply - /backups/db
   strandline -h /srv/db backup --log --remove-log /backups/tuesday-log
   strandline backup verify /backups/monday"
 )]
@@ -62,7 +64,7 @@ pub struct BackupArgs {
     /// Roll this copy forward at once, instead of writing an increment to DEST
     #[arg(long, value_name = "COPY", requires = "incremental_from")]
     pub into: Option<PathBuf>,
-    /// The directory to copy to
+    /// The directory to copy to, or `-` for a stream on standard output
     #[arg(required_unless_present = "into", conflicts_with = "into")]
     pub dest: Option<PathBuf>,
     /// Remember the origin under this name, for --incremental-from
@@ -74,7 +76,8 @@ pub struct BackupArgs {
     /// Accepted: neighbouring ranges are always merged in what is written
     #[arg(long, hide = true)]
     pub consolidate: bool,
-    #[arg(long, hide = true)]
+    /// Bypass the system's page cache while copying, where the file systems can
+    #[arg(long)]
     pub direct_io: bool,
 }
 
@@ -173,7 +176,7 @@ pub struct BackupApplyArgs {
     /// Then walk the whole copy from its root, and compare every block with what its parent says
     #[arg(long)]
     pub prove: bool,
-    /// The increments, then the copy
+    /// The increments, `-` for a stream on standard input, then the copy
     #[arg(required = true, num_args = 2.., value_name = "INCREMENT COPY")]
     pub paths: Vec<PathBuf>,
 }
@@ -203,7 +206,7 @@ pub struct RestoreArgs {
     /// Only this table; may be repeated
     #[arg(short = 't', value_name = "TABLE")]
     pub tables: Vec<String>,
-    /// The copy, its increments if any, and the directory of the new database
+    /// The copy, `-` for a stream on standard input; its increments if any; the directory of the new database
     #[arg(required = true, num_args = 2.., value_name = "COPY INCREMENT DEST")]
     pub paths: Vec<PathBuf>,
 }

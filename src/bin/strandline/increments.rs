@@ -6,19 +6,20 @@
 //! unfinished one is removed.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use strandline::backup::{
-    ApplyReport, CopyKind, Manifest, RestoreOptions, VerifyCopyOptions, apply, restore, verify_copy,
+    ApplyReport, CopyKind, Manifest, RestoreOptions, VerifyCopyOptions, apply, restore, restore_stream, verify_copy,
 };
 use strandline::manifest::{Rolled, mixed, must_be_vacant};
 use strandline::{Error, ErrorKind, Origin, OriginRef};
 use strandline_vfs::Vfs;
 use strandline_vfs::os::OsVfs;
 
-use crate::copies::{Meter, origin_of, state_of, take, tell};
+use crate::copies::{Meter, is_pipe, origin_of, state_of, take, tell};
 use crate::copy_args::{BackupApplyArgs, BackupArgs, BackupConsolidateArgs};
 use crate::home::{Home, usage};
 use crate::report::{Failure, Outcome, Voice, While, say};
@@ -57,7 +58,10 @@ pub fn apply_all(voice: Voice, args: &BackupApplyArgs) -> Outcome {
     let vfs = OsVfs::new();
     let mut told = Vec::new();
     for increment in increments {
-        let report = apply_one(voice, &vfs, increment, copy)?;
+        let report = match is_pipe(increment) {
+            true => apply_stream(voice, copy)?,
+            false => apply_one(voice, &vfs, increment, copy)?,
+        };
         told.push(as_json(increment, &report));
         if Some(increment) == increments.last() {
             voice.step(state_of(&report.manifest))?;
@@ -76,6 +80,29 @@ fn apply_one(voice: Voice, vfs: &dyn Vfs, increment: &Path, copy: &Path) -> Outc
     });
     let applied = apply(vfs, increment, copy, &mut meter.callback());
     meter.end(applied.with(increment.display()))
+}
+
+/// Takes an increment from standard input, beside the copy, and applies it. A run that dies in between is finished by the next one, as
+/// with `--into`.
+fn apply_stream(voice: Voice, copy: &Path) -> Outcome<ApplyReport> {
+    let (vfs, place): (Arc<dyn Vfs>, _) = (Arc::new(OsVfs::new()), place_beside(copy)?);
+    if place.exists() {
+        finish_earlier(voice, &*vfs, &place, copy)?;
+    }
+    let mut meter = Meter::new(voice, |file| format!("Receiving {}", place.join(file).display()));
+    let options = RestoreOptions::default();
+    let received = restore_stream(&vfs, &mut io::stdin().lock(), &place, &options, &mut meter.callback());
+    meter.end(received.with("standard input"))?;
+    apply_and_clear(voice, &*vfs, &place, copy)
+}
+
+/// Applies what lies beside the copy, and removes it unless the copy may be half-way.
+fn apply_and_clear(voice: Voice, vfs: &dyn Vfs, place: &Path, copy: &Path) -> Outcome<ApplyReport> {
+    let applied = apply_one(voice, vfs, place, copy);
+    if !must_be_repeated(&applied) {
+        fs::remove_dir_all(place).with(place.display())?;
+    }
+    applied
 }
 
 fn as_json(increment: &Path, report: &ApplyReport) -> Value {
@@ -156,11 +183,7 @@ pub fn into_copy(home: &Home, args: &BackupArgs, copy: &Path) -> Outcome {
         finish_earlier(home.voice, &vfs, &place, copy)?;
     }
     let taken = take(home, args, &place)?;
-    let applied = apply_one(home.voice, &vfs, &place, copy);
-    if !must_be_repeated(&applied) {
-        fs::remove_dir_all(&place).with(place.display())?;
-    }
-    applied?;
+    apply_and_clear(home.voice, &vfs, &place, copy)?;
     tell(home.voice, &taken)
 }
 
