@@ -195,6 +195,7 @@ pub fn root_record(slot_bytes: &[u8], slot: u8) -> Read<RootRecord> {
     }
     b.take(8 + 8 + 4)?;
     b.option(|b| b.take(8))?;
+    b.option(|b| b.take(16))?;
     Ok(RootRecord { generation, unit, lineage, newest: b.checkpoint()? })
 }
 
