@@ -119,8 +119,8 @@ pub(super) fn lengthen(file: &dyn File, path: &Path, space: Space) -> Result<u64
 pub(super) enum Cut {
     /// It stays: it is promised to a record that may still come.
     Not,
-    /// It goes, but for padding.
-    Padding,
+    /// It goes from here on, a multiple of the unit: a file that was cut says nothing of its records.
+    Padding(u64),
     /// It goes from here on, but only when the records are durable: so a file of that length says that they are.
     Exactly(u64),
 }
@@ -134,7 +134,7 @@ pub(super) fn finish(file: &dyn File, path: &Path, bytes: &[u8], at: u64, cut: C
     }
     let len = match cut {
         Cut::Not => None,
-        Cut::Padding => Some(at + bytes.len() as u64),
+        Cut::Padding(end) => Some(end),
         Cut::Exactly(tail) => {
             file.sync_data().map_err(sync)?;
             Some(tail)

@@ -424,7 +424,8 @@ impl Log {
         let cut = match (moved, ending) {
             (true, _) => Cut::Not,
             (_, true) => Cut::Exactly(round.tail),
-            _ => Cut::Padding,
+            // The last round may have ended between two units.
+            _ => Cut::Padding(round_up(round.tail, self.unit)),
         };
         let finished = segment::finish(&*round.file, &round.path, &round.bytes, round.at, cut);
         let mut state = turn.back(finished.as_ref().err());

@@ -106,6 +106,11 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
             opened.report.replayed = Some(replay(&opened.catalog, tail, &source)?);
             opened.checkpointer.take(&CheckpointOptions::new().force(true))?;
         }
+        // Nothing to replay, but the last segment was left by a process that died, and what a sync of it has promised may have
+        // been taken back (V5): the next recovery must not need it.
+        None if next.doubt.is_some() => {
+            opened.checkpointer.take(&CheckpointOptions::new().force(true))?;
+        }
         // The log begins here and does not tell of the newest change of the set of tables: see `lacks_newest`.
         None if entered && keeps(&root) && root.newest.seq.is_minor() => {
             opened.checkpointer.take(&CheckpointOptions::new().force(true))?;

@@ -79,15 +79,25 @@ impl State {
         file.size = old.max(end);
         let sectors = self.sectors_of(ino, offset, end);
         let ids = self.push_sectors(ino, &sectors, (offset, end), event, end > old);
-        if end > old {
+        // After a failed sync the disk may know of a shorter file than readers do.
+        let known = self.issued_size(ino);
+        let sector = self.profile.sector as u64;
+        let reach = sectors.last().map_or(end, |last| (last + 1) * sector).min(old.max(end));
+        if reach > known {
             let safe = self.profile.data_before_size || self.profile.append == AppendOrder::Safe;
             let needs = if safe { ids } else { Vec::new() };
             if self.profile.delayed_alloc {
-                self.push(event, Slot::Size(ino), Value::Size(end), needs);
+                self.push(event, Slot::Size(ino), Value::Size(reach), needs);
             } else {
-                self.push_meta(event, Slot::Size(ino), Value::Size(end), needs);
+                self.push_meta(event, Slot::Size(ino), Value::Size(reach), needs);
             }
         }
+    }
+
+    /// The length of the file as far as the disk has been told.
+    fn issued_size(&self, ino: Ino) -> u64 {
+        let durable = || self.base.file(ino).map_or(0, |f| f.size);
+        self.pending.size_of(ino).unwrap_or_else(durable)
     }
 
     /// Shows bytes to readers that the disk will never hold.
@@ -190,7 +200,7 @@ impl State {
         }
         let size = self.push_meta(event, Slot::Size(ino), Value::Size(len), Vec::new());
         let zeros = self.push_sectors(ino, &dirty, (len, u64::MAX), event, false);
-        if self.profile.meta_order == MetaOrder::Chain {
+        if self.profile.meta_order != MetaOrder::Free {
             self.couple(size, &zeros);
         }
     }

@@ -12,6 +12,14 @@ use std::path::Path;
 pub(crate) const CACHE_PAGE: u64 = 4096;
 
 /// What a failed sync leaves behind.
+///
+/// | mode | reads then show | the next sync | durable | length |
+/// | --- | --- | --- | --- | --- |
+/// | `CleanKeepNew` | new until evicted, then old | succeeds, writes nothing | good pages, never the bad | may be durable |
+/// | `CleanRevert` | old at once | succeeds | nothing of the call | reverts |
+/// | `DirtyRetry` | new | may succeed | later perhaps | later perhaps |
+/// | `LateReport` | new | fails; this one succeeds | until then all, from then on perhaps | with the data |
+/// | `EnospcAtSync` | new until evicted, then old | succeeds | good pages, never the bad | no |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncFailure {
     /// The bad pages are clean and keep the new bytes: reads show them, the next sync succeeds and writes nothing, and a
@@ -21,9 +29,48 @@ pub enum SyncFailure {
     CleanRevert,
     /// Everything stays dirty; the next sync may succeed. (BSD.)
     DirtyRetry,
-    /// This call succeeds but promises nothing, the next sync of the file fails; the bytes may or may not come home. (ext4
-    /// with journaled data.)
+    /// This call succeeds, and its bytes are safe in the journal. Bringing them home fails; the next sync of the file says
+    /// so, and from then on each of them may be lost: no later sync writes it again. (ext4 with journaled data.)
     LateReport,
+    /// There is no space for the bad pages, which is found out only now: they and the length are lost as those of
+    /// `CleanKeepNew`, and the error is that of a full device. (Delayed allocation, thin volumes.)
+    EnospcAtSync,
+}
+
+/// Who hears of a failed sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Report {
+    /// The caller, and every other handle that was open then, once, at its next sync. (Linux.)
+    #[default]
+    Each,
+    /// The caller alone.
+    First,
+    /// Every sync of the file from then on.
+    All,
+    /// Nobody: the call succeeds. (Old kernels, when somebody else's call came first.)
+    Nobody,
+}
+
+impl Report {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Each, Self::First, Self::All, Self::Nobody];
+
+    /// The word in configurations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Each => "each",
+            Self::First => "first",
+            Self::All => "all",
+            Self::Nobody => "nobody",
+        }
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.name() == name)
+    }
 }
 
 /// What a fault does.

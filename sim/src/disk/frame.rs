@@ -12,7 +12,7 @@
 
 use super::body::BLOCK;
 use super::hash::{self, Dice};
-use super::pending::{Atom, Slot, Value, Written};
+use super::pending::{Atom, Slot, Value, Written, needs_of};
 use super::profile::{Profile, TailFill};
 use super::state::State;
 use super::sums::Sums;
@@ -34,6 +34,8 @@ pub struct Barrier {
     pub(crate) base: Arc<Tree>,
     pub(crate) atoms: Arc<Vec<Atom>>,
     pub(crate) profile: Profile,
+    /// Bytes are lost for good that a call had promised: no image has them.
+    pub(crate) betrayed: bool,
 }
 
 /// Which atoms of a [`Frame`] an image holds.
@@ -85,12 +87,11 @@ impl Barrier {
     #[must_use]
     pub fn frame(&self) -> Frame {
         let atoms = &self.atoms;
-        let at = |id: u64| atoms.binary_search_by_key(&id, |a| a.id).ok();
-        let mut needs = vec![Vec::new(); atoms.len()];
+        let mut needs: Vec<Vec<u32>> = vec![Vec::new(); atoms.len()];
         let mut needed_by = vec![Vec::new(); atoms.len()];
-        for (i, a) in atoms.iter().enumerate() {
-            for n in a.needs.iter().copied().chain([a.prev]).filter_map(at) {
-                needs[i].push(n as u32);
+        for (i, own) in needs.iter_mut().enumerate() {
+            for n in needs_of(atoms, i, false) {
+                own.push(n as u32);
                 needed_by[n].push(i as u32);
             }
         }
@@ -225,6 +226,28 @@ impl Frame {
         let plain = self.barrier.profile.tail_fill == TailFill::Zeros;
         let fast = plain.then(|| self.sums.hash_and_birth(&self.barrier.atoms, choice)).flatten();
         fast.unwrap_or_else(|| self.image(choice).hash_and_birth())
+    }
+
+    /// The files of which this image lacks something that a call had promised: a sync that failed later than it said, or one
+    /// that lied. The sector of a `damaged` atom, as for [`Frame::damaged`], lacks what it had. `None` when the disk kept its word; no
+    /// files when it broke it so thoroughly that none can be named.
+    #[must_use]
+    pub fn broken_promises(&self, choice: &Choice, damaged: Option<usize>) -> Option<Vec<PathBuf>> {
+        let hit = damaged.map(|i| &self.atom(i).slot);
+        let gone = |i: usize| !choice.has(i) || hit == Some(&self.atom(i).slot);
+        let lacking = |i: &usize| gone(*i) && self.atom(*i).is_betrayed();
+        let inos: BTreeSet<Ino> = (0..self.len()).filter(lacking).map(|i| self.atom(i).slot.inode()).collect();
+        if self.barrier.betrayed {
+            return Some(Vec::new());
+        }
+        if inos.is_empty() {
+            return None;
+        }
+        let mut tree = Tree::clone(&self.barrier.base);
+        self.all().iter().for_each(|i| self.atom(i).apply(&mut tree, self.barrier.profile.sector));
+        let mut paths = tree.paths(&inos);
+        paths.extend(self.barrier.base.paths(&inos));
+        Some(paths)
     }
 
     /// The sectors that were being written and are not in the image in their newest version: they may be damaged. Gives

@@ -15,6 +15,7 @@ use strandline_vfs::{DirEntry, File, FileKind, Lock, Metadata, OpenOptions, Vfs}
 struct SimFile {
     disk: SimDisk,
     ino: Ino,
+    handle: u64,
     process: u64,
     write: bool,
     path: Arc<Path>,
@@ -54,22 +55,28 @@ impl Drop for SimFile {
     fn drop(&mut self) {
         let mut s = self.disk.lock_state();
         if s.process == self.process {
-            s.close(self.ino);
+            s.close(self.ino, self.handle);
         }
     }
 }
 
 impl State {
-    fn hold(&mut self, ino: Ino) {
-        *self.open.entry(ino).or_insert(0) += 1;
+    fn hold(&mut self, ino: Ino) -> u64 {
+        let handle = self.next_handle;
+        self.next_handle += 1;
+        self.open.entry(ino).or_default().insert(handle);
+        handle
     }
 
-    fn close(&mut self, ino: Ino) {
-        if let Some(n) = self.open.get_mut(&ino) {
-            *n -= 1;
-            if *n == 0 {
+    fn close(&mut self, ino: Ino, handle: u64) {
+        if let Some(handles) = self.open.get_mut(&ino) {
+            handles.remove(&handle);
+            if handles.is_empty() {
                 self.open.remove(&ino);
             }
+        }
+        if let Some(Some(owed)) = self.errors.get_mut(&ino) {
+            owed.remove(&handle);
         }
     }
 
@@ -126,11 +133,11 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.call(Call::SyncData, (0, 0), |s, t| s.sync_file(self.ino, Call::SyncData, t))
+        self.call(Call::SyncData, (0, 0), |s, t| s.sync_file((self.ino, self.handle), Call::SyncData, t))
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.call(Call::SyncAll, (0, 0), |s, t| s.sync_file(self.ino, Call::SyncAll, t))
+        self.call(Call::SyncAll, (0, 0), |s, t| s.sync_file((self.ino, self.handle), Call::SyncAll, t))
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -146,9 +153,9 @@ impl Vfs for SimDisk {
         let creates = options.create_new || (options.create && s.live.lookup(path).is_err());
         let call = if creates { Call::Create } else { Call::Open };
         let ino = s.call(call, path, (0, 0), |s, t| s.open_file(path, options.create, options.create_new, t.event))?;
-        s.hold(ino);
+        let handle = s.hold(ino);
         let (disk, process) = (self.clone(), s.process);
-        Ok(Arc::new(SimFile { disk, ino, process, write: options.write, path: Arc::from(path) }))
+        Ok(Arc::new(SimFile { disk, ino, handle, process, write: options.write, path: Arc::from(path) }))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {

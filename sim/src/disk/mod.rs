@@ -46,10 +46,10 @@ mod tree;
 pub use canon::{Limits, canonical};
 pub use damage::POISON;
 pub use event::{Call, Event, Record};
-pub use fault::{Act, Fault, SyncFailure};
+pub use fault::{Act, Fault, Report, SyncFailure};
 pub use frame::{Barrier, Choice, Damage, Frame, Image};
 pub use pins::{Breach, PinId};
-pub use profile::{AppendOrder, DirSync, MetaOrder, Profile, RenameOrder, SyncScope, TailFill};
+pub use profile::{AppendOrder, DirSync, Flush, MetaOrder, Profile, RenameOrder, SyncScope, TailFill};
 
 use parking_lot::{Mutex, MutexGuard};
 use pending::{Atom, Slot, Value};
@@ -232,6 +232,7 @@ impl SimDisk {
         s.chain = 0;
         s.lost.clear();
         s.late.clear();
+        s.errors.clear();
         s.base = Arc::new(s.live.clone());
         Arc::make_mut(&mut s.base).forget_births();
         s.sweep();
@@ -269,6 +270,25 @@ impl SimDisk {
     /// Cancels all planned faults.
     pub fn clear_faults(&self) {
         self.lock_state().plan.clear();
+    }
+
+    /// The disk is well again: what waits in the journal comes home, nobody hears of failures that were not reported yet, and
+    /// files can be changed. What was lost stays lost.
+    pub fn remount(&self) {
+        let mut s = self.lock_state();
+        let event = s.clock;
+        s.clock += 1;
+        s.come_home();
+        s.read_only = false;
+        s.errors.clear();
+        s.note_mark("remount", event);
+    }
+
+    /// The syncs that succeeded and failed later: the event of the call that said all was well, that of the call that failed,
+    /// and the path of the file when it did.
+    #[must_use]
+    pub fn late_reports(&self) -> Vec<(u64, u64, PathBuf)> {
+        self.lock_state().late_reports.clone()
     }
 
     /// How many faults have struck.

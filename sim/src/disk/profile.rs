@@ -3,6 +3,8 @@
 //! Everything a profile says becomes, in the end, *needs* between versions: a kinder disk is one that lets fewer versions
 //! stick alone. `strict` promises nothing that the operating system's manual does not, and is the default.
 
+use super::fault::Report;
+
 /// How the two names that a rename changes are coupled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenameOrder {
@@ -36,6 +38,8 @@ pub enum MetaOrder {
     Free,
     /// In one chain, as a journal writes them; a shrink carries the zeros it leaves.
     Chain,
+    /// The same, but a call that promises durability moves its own inode alone, past what the chain puts before it.
+    Groups,
 }
 
 /// What a sync of a file makes durable besides the file.
@@ -43,6 +47,8 @@ pub enum MetaOrder {
 pub enum SyncScope {
     /// Nothing: neither its name nor anything else.
     File,
+    /// Its names that are not durable yet, and those of the directories that hold them.
+    NewName,
     /// The journal up to the newest change of this inode, its names included.
     Journal,
 }
@@ -65,6 +71,15 @@ pub enum TailFill {
     Zeros,
     /// Noise.
     Garbage,
+}
+
+/// What a call that promises durability does to the cache of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Empties it.
+    Honest,
+    /// In so many of 1000 calls it does nothing and says that it did.
+    Lies(u16),
 }
 
 /// A kind of disk.
@@ -103,6 +118,12 @@ pub struct Profile {
     pub fsync_scope: SyncScope,
     /// Reach of a directory sync.
     pub dir_sync: DirSync,
+    /// Whether a successful sync means anything.
+    pub flush: Flush,
+    /// Who hears of a failed sync. A matter of the mount, not of the preset: set it.
+    pub report: Report,
+    /// After a failed sync nothing can be changed any more until [`SimDisk::remount`](super::SimDisk::remount).
+    pub read_only_after: bool,
 }
 
 impl Profile {
@@ -126,6 +147,9 @@ impl Profile {
             sync_data_shrinks: false,
             fsync_scope: SyncScope::File,
             dir_sync: DirSync::Works,
+            flush: Flush::Honest,
+            report: Report::Each,
+            read_only_after: false,
         }
     }
 

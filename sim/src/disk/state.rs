@@ -10,13 +10,13 @@ use super::event::{Call, Event, Record};
 use super::fault::{Act, Plan};
 use super::frame::Barrier;
 use super::hash;
-use super::pending::{Pending, Slot, Value};
+use super::pending::{Pending, Pledge, Slot, Value};
 use super::pins::Pins;
 use super::profile::{MetaOrder, Profile};
 use super::tree::{Ino, Kind, ROOT, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Everything that one disk is.
@@ -30,15 +30,23 @@ pub(crate) struct State {
     pub(crate) clock: u64,
     /// Counts processes: handles of an earlier one are dead.
     pub(crate) process: u64,
-    pub(crate) open: BTreeMap<Ino, usize>,
+    /// Open files, and the handles on them.
+    pub(crate) open: BTreeMap<Ino, BTreeSet<u64>>,
+    pub(crate) next_handle: u64,
     pub(crate) locks: BTreeSet<Ino>,
     pub(crate) plan: Plan,
     pub(crate) pins: Pins,
     pub(crate) quota: Option<u64>,
     /// Sectors whose bytes a failed sync dropped; rewriting anything in their cache page brings them back.
     pub(crate) lost: BTreeMap<Ino, BTreeSet<u64>>,
-    /// Files whose next sync reports an earlier failure.
-    pub(crate) late: BTreeSet<Ino>,
+    /// Files whose next sync reports an earlier failure, with the event of the sync that succeeded.
+    pub(crate) late: BTreeMap<Ino, u64>,
+    pub(crate) late_reports: Vec<(u64, u64, PathBuf)>,
+    /// Handles that have not heard yet of a failed sync of their file; `None` for all, for ever.
+    pub(crate) errors: BTreeMap<Ino, Option<BTreeSet<u64>>>,
+    pub(crate) read_only: bool,
+    /// Bytes are lost for good that a call had promised.
+    pub(crate) betrayed: bool,
     pub(crate) barriers: Vec<Barrier>,
     pub(crate) recording: bool,
     pub(crate) every_instant: bool,
@@ -70,12 +78,17 @@ impl State {
             clock: 1,
             process: 0,
             open: BTreeMap::new(),
+            next_handle: 1,
             locks: BTreeSet::new(),
             plan: Plan::default(),
             pins: Pins::default(),
             quota: None,
             lost: BTreeMap::new(),
-            late: BTreeSet::new(),
+            late: BTreeMap::new(),
+            late_reports: Vec::new(),
+            errors: BTreeMap::new(),
+            read_only: false,
+            betrayed: false,
             barriers: Vec::new(),
             recording: false,
             every_instant: false,
@@ -100,6 +113,9 @@ impl State {
         self.clock += 1;
         let result = match ticket.act {
             Some(Act::Error(kind)) => Err(io::Error::new(kind, format!("simulated fault in {call:?}"))),
+            _ if self.read_only && call.changes() => {
+                Err(super::tree::error(io::ErrorKind::ReadOnlyFilesystem, "the simulated disk is read-only by now"))
+            }
             _ => body(self, &ticket),
         };
         self.note(call, path, range, ticket.event, result.as_ref().err().map(io::Error::kind));
@@ -129,17 +145,24 @@ impl State {
     }
 
     pub(crate) fn snapshot(&self, event: u64, why: &'static str) -> Barrier {
-        let (base, atoms) = (Arc::clone(&self.base), Arc::clone(self.pending.atoms()));
-        Barrier { event, epoch: self.epoch, why, base, atoms, profile: self.profile.clone() }
+        let (mut base, mut atoms) = (Arc::clone(&self.base), Arc::clone(self.pending.atoms()));
+        if !self.late.is_empty() {
+            // What the journal holds is in every image, though not at home yet.
+            let mut pending = self.pending.clone();
+            let tree = Arc::make_mut(&mut base);
+            let safe = pending.settle(true, |a| a.pledge == Pledge::Journaled);
+            safe.iter().for_each(|atom| atom.apply(tree, self.profile.sector));
+            atoms = Arc::clone(pending.atoms());
+        }
+        let (profile, betrayed) = (self.profile.clone(), self.betrayed);
+        Barrier { event, epoch: self.epoch, why, base, atoms, profile, betrayed }
     }
 
     /// Adds a version of a name or a length that the journal orders.
-    pub(crate) fn push_meta(&mut self, event: u64, slot: Slot, value: Value, mut needs: Vec<u64>) -> u64 {
-        let chained = self.profile.meta_order == MetaOrder::Chain;
-        if chained && self.chain != 0 {
-            needs.push(self.chain);
-        }
-        let id = self.push(event, slot, value, needs);
+    pub(crate) fn push_meta(&mut self, event: u64, slot: Slot, value: Value, needs: Vec<u64>) -> u64 {
+        let chained = self.profile.meta_order != MetaOrder::Free;
+        let after = if chained { self.chain } else { 0 };
+        let id = self.push_after(event, slot, value, needs, after);
         if chained && id != 0 {
             self.chain = id;
         }
@@ -148,13 +171,14 @@ impl State {
 
     /// Adds a version; 0 when no image can ever show it (I4).
     pub(crate) fn push(&mut self, event: u64, slot: Slot, value: Value, needs: Vec<u64>) -> u64 {
-        let ino = match &slot {
-            Slot::Sector(ino, _) | Slot::Size(ino) | Slot::Name(ino, _) => *ino,
-        };
-        if self.base.get(ino).is_none() {
+        self.push_after(event, slot, value, needs, 0)
+    }
+
+    fn push_after(&mut self, event: u64, slot: Slot, value: Value, needs: Vec<u64>, after: u64) -> u64 {
+        if self.base.get(slot.inode()).is_none() {
             return 0;
         }
-        self.pending.push(event, slot, value, needs)
+        self.pending.push(event, slot, value, needs, after)
     }
 
     /// A new inode, in both trees; only a name can make an image show it.
@@ -174,9 +198,8 @@ impl State {
         self.live.retain(|ino| held.contains(&ino));
         if self.base.inos().any(|ino| !named.contains(&ino)) {
             Arc::make_mut(&mut self.base).retain(|ino| named.contains(&ino));
-            self.pending.forget(|a| match &a.slot {
-                Slot::Sector(ino, _) | Slot::Size(ino) | Slot::Name(ino, _) => !named.contains(ino),
-            });
+            self.pending.take(|a| !named.contains(&a.slot.inode()));
+            self.late.retain(|ino, _| named.contains(ino));
             self.lost.retain(|ino, _| named.contains(ino));
         }
     }

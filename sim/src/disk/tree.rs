@@ -266,6 +266,27 @@ impl Tree {
         out
     }
 
+    /// Every path that names one of these inodes.
+    pub(crate) fn paths(&self, inos: &BTreeSet<Ino>) -> Vec<PathBuf> {
+        let mut out = Vec::new();
+        self.paths_of(ROOT, &PathBuf::new(), &mut Vec::new(), &mut |path, ino| {
+            if inos.contains(&ino) {
+                out.push(path.to_owned());
+            }
+        });
+        out
+    }
+
+    fn paths_of(&self, ino: Ino, at: &Path, above: &mut Vec<Ino>, visit: &mut impl FnMut(&Path, Ino)) {
+        visit(at, ino);
+        let Some(names) = self.dir(ino).filter(|_| !above.contains(&ino)) else { return };
+        above.push(ino);
+        for (name, &child) in names {
+            self.paths_of(child, &at.join(name.as_ref()), above, visit);
+        }
+        above.pop();
+    }
+
     fn contents_of(&self, ino: Ino, at: &Path, above: &mut Vec<Ino>, out: &mut Vec<(PathBuf, Option<Vec<u8>>)>) {
         let Some(names) = self.dir(ino).filter(|_| !above.contains(&ino)) else { return };
         above.push(ino);

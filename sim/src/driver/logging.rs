@@ -35,11 +35,8 @@ impl Session<'_, '_> {
                 });
             }
             Err(Refusal::Damage | Refusal::Other) if self.world.trouble != Some(Trouble::Full) => {
-                let sync = matches!(
-                    self.world.trouble.or(self.world.hurt),
-                    Some(Trouble::SyncKeep | Trouble::SyncRevert | Trouble::SyncDirty)
-                );
-                if !sync && self.db.takes_writes() {
+                let sync = self.world.trouble.or(self.world.hurt).and_then(Trouble::sync_failure);
+                if sync.is_none() && self.db.takes_writes() {
                     // It was refused while space was taken for it, so the log is as it was, and a checkpoint may follow.
                     self.world.history.cancel_entry();
                 } else {

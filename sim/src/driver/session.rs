@@ -192,8 +192,8 @@ impl<'d, 'w> Session<'d, 'w> {
     /// After a failed sync of the log no call may say that anything is durable, although the disk is well again.
     fn must_stop(&mut self) -> Step {
         let trouble = self.world.trouble.or(self.world.hurt);
-        let sync = matches!(trouble, Some(Trouble::SyncKeep | Trouble::SyncRevert | Trouble::SyncDirty));
-        if !sync || !std::mem::take(&mut self.log_failed) || !self.segment_failed() {
+        let sync = trouble.and_then(Trouble::sync_failure);
+        if sync.is_none() || !std::mem::take(&mut self.log_failed) || !self.segment_failed() {
             return Ok(());
         }
         self.world.mark("went on after a failed sync");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fleet::Fleet;
-use crate::disk::{Act, Barrier, Call, Fault, Profile, SimDisk, SyncFailure};
+use crate::disk::{Act, Barrier, Call, Fault, Profile, Report, SimDisk, SyncFailure};
 use crate::engine::Home;
 use crate::model::{History, Live, Refusal, Visible};
 use crate::oracle::Rule;
@@ -178,7 +178,7 @@ impl World {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let profile = Profile::by_name(&config.profile).unwrap_or_default();
-        let src = SimDisk::new(profile);
+        let src = SimDisk::new(Profile { report: config.report, read_only_after: config.sticky, ..profile });
         // The embedder made the directory long ago; its name is not what is tested.
         let made = strandline_vfs::Vfs::create_dir(&src, Path::new(HOME_ON_DISK));
         debug_assert!(made.is_ok());
@@ -242,14 +242,13 @@ impl World {
         match how {
             Trouble::Full => self.src.set_quota(Some(self.src.used() + after / 2 * 4096)),
             Trouble::Write => self.src.inject(Fault::eio(&writes, after)),
-            Trouble::SyncKeep => {
-                self.src.inject(Fault::nth(&syncs, after, Act::Sync(SyncFailure::CleanKeepNew, Vec::new())));
-            }
-            Trouble::SyncRevert => {
-                self.src.inject(Fault::nth(&syncs, after, Act::Sync(SyncFailure::CleanRevert, Vec::new())));
-            }
-            Trouble::SyncDirty => {
-                self.src.inject(Fault::nth(&syncs, after, Act::Sync(SyncFailure::DirtyRetry, Vec::new())));
+            Trouble::SyncKeep | Trouble::SyncRevert | Trouble::SyncDirty | Trouble::SyncLate | Trouble::SyncFull => {
+                if let Some(failure) = how.sync_failure() {
+                    // What reads show must not fall back without a word: no program could work on such a disk.
+                    let silent = self.config.report == Report::Nobody && failure == SyncFailure::CleanRevert;
+                    let failure = if silent { SyncFailure::CleanKeepNew } else { failure };
+                    self.src.inject(Fault::nth(&syncs, after, Act::Sync(failure, Vec::new())));
+                }
             }
             Trouble::Die => {
                 let calls: Vec<Call> = CALLS.into_iter().filter(|c| c.changes()).collect();
@@ -269,6 +268,7 @@ impl World {
     pub fn heal(&mut self) {
         self.src.set_quota(None);
         self.src.clear_faults();
+        self.src.remount();
         let passing = matches!(self.trouble, Some(Trouble::Full | Trouble::Short | Trouble::Interrupt));
         self.hurt = self.trouble.filter(|_| !passing).or(self.hurt);
         self.trouble = None;

@@ -131,8 +131,8 @@ impl Era {
         (points.0..=points.1).flat_map(entries).collect()
     }
 
-    fn allowed(&self, birth: u64, death: u64, same_boot: bool) -> (Vec<State>, bool) {
-        let log = (self.log.promised(death, same_boot), self.log.newest(birth));
+    fn allowed(&self, birth: u64, (death, trust): (u64, u64), same_boot: bool) -> (Vec<State>, bool) {
+        let log = (self.log.promised(trust, same_boot), self.log.newest(birth));
         let normal = self.pairs((self.promised(death), self.newest(birth)), log);
         let fallen = |pin: &Pin| -> Vec<State> {
             let known = self.points[pin.point].begun <= birth;
@@ -333,22 +333,35 @@ impl History {
     /// The states allowed to an image that lived from `birth` to `death` (M1).
     #[must_use]
     pub fn allowed(&self, birth: u64, death: u64) -> Allowed {
-        self.bounds(birth, death, false)
+        self.bounds(birth, (death, death), false)
+    }
+
+    /// The same for an image that lacks bytes of the log which a sync had promised, and took back in the era of its death:
+    /// what was acknowledged since that sync, at event `ok`, is no promise of the log any more.
+    #[must_use]
+    pub fn allowed_without(&self, birth: u64, death: u64, ok: u64) -> Allowed {
+        self.bounds(birth, (death, death.min(ok)), false)
+    }
+
+    /// The event at which the era began that a moment belongs to.
+    #[must_use]
+    pub fn era_start(&self, at: u64) -> u64 {
+        self.eras.iter().rev().find(|e| e.start <= at).map_or(0, |e| e.start)
     }
 
     /// The states that may be found at `at` by who opens the database after its process died, without a power cut.
     #[must_use]
     pub fn after_kill(&self, at: u64) -> Allowed {
-        self.bounds(at, at, true)
+        self.bounds(at, (at, at), true)
     }
 
-    fn bounds(&self, birth: u64, death: u64, same_boot: bool) -> Allowed {
+    fn bounds(&self, birth: u64, (death, trust): (u64, u64), same_boot: bool) -> Allowed {
         let number = self.eras.iter().rposition(|e| e.start <= death).unwrap_or(0);
         let era = &self.eras[number];
         // Whatever was begun in earlier eras, what was seen at the start of this one is promised.
         let birth = birth.max(era.start);
-        let (states, pinned) = era.allowed(birth, death, same_boot);
-        let log = (era.log.promised(death, same_boot), era.log.newest(birth));
+        let (states, pinned) = era.allowed(birth, (death, trust), same_boot);
+        let log = (era.log.promised(trust, same_boot), era.log.newest(birth));
         Allowed { era: number, states, promised: era.promised(death), newest: era.newest(birth), log, pinned }
     }
 

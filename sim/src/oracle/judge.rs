@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::observe::{self, Shown};
@@ -93,6 +93,17 @@ impl Count {
     }
 }
 
+/// How the disk kept its word, as far as an image tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// Whatever it promised is there.
+    Kept,
+    /// Since the sync at this event the log's promises are void: the sync succeeded, and failed later.
+    Late(u64),
+    /// Something else is missing that was promised. What the engine made of it can only be seen, or be an older state.
+    Broken,
+}
+
 /// What came of opening an image.
 enum Outcome {
     Shown(Shown),
@@ -155,7 +166,8 @@ impl Judge {
         let choices = canonical(&frame, limits);
         for choice in &choices {
             let image = frame.image(choice);
-            self.source_image(world, barrier, &image, depth, false)
+            let word = word(world, &frame, choice, None);
+            self.source_image(world, barrier, &image, (depth, false), word)
                 .map_err(|f| f.at(describe(&world.src, &frame, choice, None)))?;
         }
         // A recovery may be cut in the middle of a sector as well; there are many more of those, so each gets less.
@@ -164,7 +176,8 @@ impl Judge {
             let image = frame.damaged(choice, atom, damage);
             // A copier reads free space too, and there a sector that cannot be read stays until it is written again.
             let depth = if damage == Damage::Unreadable { 0 } else { depth };
-            self.source_image(world, barrier, &image, depth, true)
+            let word = word(world, &frame, choice, Some(atom));
+            self.source_image(world, barrier, &image, (depth, true), word)
                 .map_err(|f| f.at(describe(&world.src, &frame, choice, Some((atom, damage)))))?;
         }
         Ok(())
@@ -175,14 +188,20 @@ impl Judge {
         world: &World,
         barrier: &Barrier,
         image: &Image,
-        depth: u32,
-        damaged: bool,
+        (depth, damaged): (u32, bool),
+        word: Word,
     ) -> Result<(), Failure> {
         self.count.states += 1;
         let (hash, birth) = image.hash_and_birth();
-        let allowed = world.history.allowed(birth, barrier.event);
+        let allowed = match word {
+            Word::Late(ok) => world.history.allowed_without(birth, barrier.event, ok),
+            Word::Kept | Word::Broken => world.history.allowed(birth, barrier.event),
+        };
         self.note(&allowed);
         let outcome = self.outcome(image, hash, &world.config, &world.home, true);
+        if word != Word::Kept && self.is_betrayed(&outcome, &world.history, &allowed, word) {
+            return Ok(());
+        }
         let state = match verdict(&outcome, &world.history, &allowed) {
             Err(_) if is_unseen(world, barrier, &outcome) => return Ok(()),
             other => {
@@ -202,6 +221,28 @@ impl Judge {
                 .map_err(|f| f.at(format!("recovery of image {hash:016x}")))?;
         }
         Ok(())
+    }
+
+    /// True when an image that lacks what the disk had promised is refused as damaged, or, when it is not only the log that
+    /// lacks it, shows an older state.
+    fn is_betrayed(&mut self, outcome: &Outcome, history: &History, allowed: &Allowed, word: Word) -> bool {
+        let mark = match outcome {
+            Outcome::Refused(Refusal::Damage, _) => "broken promise of the disk, detected",
+            Outcome::Broken(Rule::OpenOk | Rule::Verify, _) if word == Word::Broken => {
+                "broken promise of the disk, detected"
+            }
+            Outcome::Shown(shown)
+                if word == Word::Broken && history.recognise(allowed, shown.fingerprint).is_some() =>
+            {
+                "broken promise of the disk, an older state"
+            }
+            _ => {
+                *self.count.marks.entry("late promise of the log at stake").or_default() += 1;
+                return false;
+            }
+        };
+        *self.count.marks.entry(mark).or_default() += 1;
+        true
     }
 
     fn note(&mut self, allowed: &Allowed) {
@@ -360,6 +401,24 @@ fn open_image(disk: SimDisk, config: &Config, home: &Path, create: bool, verify:
     };
     catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| Outcome::Panicked(driver::take_panic()))
 }
+
+/// Whether the image has all that the disk promised; if not, what that means. A failure that is reported late takes back
+/// what the log promised, until the next open has made that durable in another way.
+fn word(world: &World, frame: &Frame, choice: &Choice, damaged: Option<usize>) -> Word {
+    let Some(paths) = frame.broken_promises(choice, damaged) else { return Word::Kept };
+    let (late, at) = (world.src.late_reports(), frame.barrier().event);
+    let told = |path: &PathBuf| late.iter().filter(|(_, told, file)| *told <= at && file == path).collect::<Vec<_>>();
+    let is_log = |path: &PathBuf| path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(SEGMENT));
+    if paths.is_empty() || !paths.iter().all(|p| is_log(p) && !told(p).is_empty()) {
+        return Word::Broken;
+    }
+    let start = world.history.era_start(at);
+    let since = paths.iter().flat_map(told).filter(|(_, told, _)| *told >= start).map(|(ok, ..)| *ok).min();
+    since.map_or(Word::Kept, Word::Late)
+}
+
+/// How the names of segments of the log begin.
+const SEGMENT: &str = "StrandlineLog.";
 
 /// True when the image is of an open that had not succeeded yet, and shows what the disk might have shown before it.
 fn is_unseen(world: &World, barrier: &Barrier, outcome: &Outcome) -> bool {

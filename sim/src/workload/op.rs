@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::disk::SyncFailure;
 use crate::model::{Bytes, Drop, Level};
 
 /// Number of different keys.
@@ -195,13 +196,17 @@ pub enum Trouble {
     Interrupt,
     /// One sync fails, and everything stays to be written; the next may succeed.
     SyncDirty,
+    /// One sync succeeds and fails when the file is synced the next time: what it promised may be lost from then on.
+    SyncLate,
+    /// One sync finds the disk full, and what was not synced is lost.
+    SyncFull,
     /// The process is dead from some call on: none of its calls changes anything any more.
     Die,
 }
 
 impl Trouble {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Full,
         Self::Write,
         Self::SyncKeep,
@@ -210,7 +215,22 @@ impl Trouble {
         Self::Interrupt,
         Self::SyncDirty,
         Self::Die,
+        Self::SyncLate,
+        Self::SyncFull,
     ];
+
+    /// How the disk fails when a sync is what fails.
+    #[must_use]
+    pub const fn sync_failure(self) -> Option<SyncFailure> {
+        Some(match self {
+            Self::SyncKeep => SyncFailure::CleanKeepNew,
+            Self::SyncRevert => SyncFailure::CleanRevert,
+            Self::SyncDirty => SyncFailure::DirtyRetry,
+            Self::SyncLate => SyncFailure::LateReport,
+            Self::SyncFull => SyncFailure::EnospcAtSync,
+            Self::Full | Self::Write | Self::Short | Self::Interrupt | Self::Die => return None,
+        })
+    }
 
     const fn name(self) -> &'static str {
         match self {
@@ -221,6 +241,8 @@ impl Trouble {
             Self::Short => "short",
             Self::Interrupt => "interrupt",
             Self::SyncDirty => "sync-dirty",
+            Self::SyncLate => "sync-late",
+            Self::SyncFull => "sync-full",
             Self::Die => "die",
         }
     }
@@ -556,6 +578,8 @@ mod tests {
             Op::ReadAll { pattern: 5 },
             Op::Verify,
             Op::Fault { how: Trouble::SyncKeep, after: 3 },
+            Op::Fault { how: Trouble::SyncLate, after: 0 },
+            Op::Fault { how: Trouble::SyncFull, after: 1 },
             Op::Fault { how: Trouble::Die, after: 30 },
             Op::Heal,
         ];

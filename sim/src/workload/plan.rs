@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::op::{Ends, KEYS, Op, Trouble, checkpoint_name};
+use crate::disk::Report;
 use crate::model::{Drop, Level};
 
 /// A source of choices: a number below `bound` (0 when `bound` is 0 or 1). Zero is the dullest choice.
@@ -47,6 +48,10 @@ pub struct Config {
     pub level: Level,
     /// A checkpoint is due after so many bytes of log; 0: never.
     pub every: u32,
+    /// Who hears of a failed sync.
+    pub report: Report,
+    /// After a failed sync the disk is read-only until the database is closed.
+    pub sticky: bool,
 }
 
 impl Default for Config {
@@ -66,6 +71,8 @@ impl Default for Config {
             keep: false,
             level: Level::Sync,
             every: 0,
+            report: Report::Each,
+            sticky: false,
         }
     }
 }
@@ -95,7 +102,26 @@ impl Config {
             }
         }
         let profile = Self::default().profile;
-        Self { unit, leaf, cache, pinned, profile, keys, sizes, length, kinds, log, segment, keep, level, every }
+        let report = Report::ALL[pick(dice, &[0, 0, 0, 1, 2, 3]) as usize];
+        let sticky = dice.one_in(4);
+        Self {
+            unit,
+            leaf,
+            cache,
+            pinned,
+            profile,
+            keys,
+            sizes,
+            length,
+            kinds,
+            log,
+            segment,
+            keep,
+            level,
+            every,
+            report,
+            sticky,
+        }
     }
 
     /// Reads the text form back.
@@ -123,6 +149,8 @@ impl Config {
                 "keep" => config.keep = value == "on",
                 "commit" => config.level = Level::by_name(value).ok_or_else(bad)?,
                 "every" => config.every = number()?,
+                "report" => config.report = Report::by_name(value).ok_or_else(bad)?,
+                "sticky" => config.sticky = value == "on",
                 _ => return Err(bad()),
             }
         }
@@ -139,7 +167,12 @@ impl fmt::Display for Config {
         let on = |on| if on { "on" } else { "off" };
         let Self { segment, every, .. } = self;
         let (log, keep, level) = (on(self.log), on(self.keep), self.level.name());
-        write!(f, " log={log} segment={segment} keep={keep} commit={level} every={every}")
+        write!(f, " log={log} segment={segment} keep={keep} commit={level} every={every}")?;
+        // What only matters to failing syncs is said only when it is not as usual.
+        if self.report != Report::Each {
+            write!(f, " report={}", self.report.name())?;
+        }
+        if self.sticky { write!(f, " sticky=on") } else { Ok(()) }
     }
 }
 
