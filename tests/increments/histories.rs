@@ -25,7 +25,7 @@ fn history(seed: u64) {
     let chance = SeededEntropy::new(seed);
     let below = |n: u64| chance.next_u64() % n;
     let vfs = MemVfs::new();
-    let mut db = open(&vfs);
+    let mut db = deep(&vfs).create(true).open("/db").unwrap();
     let mut origins = vec![take_empty(&db)];
     let mut copies: Vec<String> = Vec::new();
     let mut stamps = Stamps::default();
@@ -44,7 +44,7 @@ fn history(seed: u64) {
         stamps.look(&vfs);
         if below(5) == 0 {
             db.close().unwrap();
-            db = open(&vfs);
+            db = deep(&vfs).open("/db").unwrap();
         }
         back_up_an_older_one(&vfs, &db, &below);
         // Roll one copy forward from an origin that is not after it, and leave the others behind.

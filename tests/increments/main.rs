@@ -5,6 +5,7 @@
 mod applying;
 mod births;
 mod by_hand;
+mod chains;
 mod cost;
 mod histories;
 mod stage;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strandline::backup::{self, Manifest, VerifyCopyOptions};
+use strandline::btree::TreeOptions;
 use strandline::progress::Progress;
 use strandline::sync::{ManualClock, SeededEntropy};
 use strandline::{BackupOptions, CheckpointRef, Database, Options, Origin, Workers};
@@ -28,6 +29,12 @@ pub fn options(vfs: &MemVfs) -> Options {
 
 pub fn open(vfs: &MemVfs) -> Database {
     options(vfs).create(true).open("/db").unwrap()
+}
+
+/// As [`options`], with pages so small that little data makes deep trees.
+pub fn deep(vfs: &MemVfs) -> Options {
+    let tree = TreeOptions { leaf_bytes: 1024, fan_out: 4, fold_versions: 8, overflow_bytes: 256, piece_bytes: 40_000 };
+    options(vfs).tree(tree)
 }
 
 pub fn write(db: &Database, table: &str, rows: impl IntoIterator<Item = (String, Option<Vec<u8>>)>) {

@@ -340,9 +340,24 @@ pub fn piece(body: &[u8]) -> Read<&[u8]> {
     b.take(len)
 }
 
-/// CRC-32 of the parts, a bit at a time.
+/// What eight bits do to a CRC-32.
+const STEPS: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        let mut bit = 0;
+        table[i] = i as u32;
+        while bit < 8 {
+            table[i] = if table[i] & 1 == 1 { table[i] >> 1 ^ 0xedb8_8320 } else { table[i] >> 1 };
+            bit += 1;
+        }
+        i += 1;
+    }
+    table
+};
+
+/// CRC-32 of the parts, a byte at a time.
 fn crc(parts: &[&[u8]]) -> u32 {
-    let step = |sum: u32| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
     let bytes = parts.iter().flat_map(|part| part.iter());
-    !bytes.fold(!0, |sum, byte| (0..8).fold(sum ^ u32::from(*byte), |sum, _| step(sum)))
+    !bytes.fold(!0, |sum, byte| STEPS[((sum ^ u32::from(*byte)) & 0xff) as usize] ^ sum >> 8)
 }
