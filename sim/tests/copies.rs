@@ -37,11 +37,13 @@ fn put(db: &Database, table: &str, rows: std::ops::Range<u32>, len: usize) {
     txn.commit().unwrap();
 }
 
-/// A full copy in `copy`, an increment on top of it in `increment`, the full copy as a stream.
+/// A full copy in `copy`, increments on top of it in `increment` and, leading further, in `later`; the full copy as a stream.
 struct Source {
     vfs: MemVfs,
     old: Origin,
     new: Origin,
+    /// Where `later` leads, which starts from `old` too.
+    later: Origin,
     stream: Vec<u8>,
 }
 
@@ -80,7 +82,15 @@ fn source() -> Source {
     increment.copy_to("/increment", go_on).unwrap();
     let new = increment.origin();
     increment.finish().unwrap();
-    Source { vfs, old, new, stream }
+    for round in 0..3 {
+        put(&db, "a", 20..30, 40 + round);
+        db.checkpoint(CheckpointOptions::new()).unwrap();
+    }
+    let increment = db.backup(BackupOptions::new().incremental_from(old)).unwrap();
+    increment.copy_to("/later", go_on).unwrap();
+    let later = increment.origin();
+    increment.finish().unwrap();
+    Source { vfs, old, new, later, stream }
 }
 
 /// Puts directories of the source on the disk, durably.
@@ -184,4 +194,38 @@ fn an_increment_being_applied() {
     };
     let allowed = [source.old, source.new];
     passes(&crash(&source, &["copy", "increment"], "copy", &allowed, apply, again));
+}
+
+/// After a cut in the middle of an increment another one that leads further takes its place, and is cut as well.
+#[test]
+fn an_increment_in_place_of_one_that_was_cut() {
+    let source = source();
+    let apply = |disk: &SimDisk, increment: &str| {
+        backup::apply(disk, Path::new(increment), Path::new("copy"), &mut go_on).map(|_| ())
+    };
+    let again = |crash: &Crash, _: Option<Origin>| {
+        apply(&crash.disk, "later").map_err(|e| format!("nothing takes its place: {e}"))?;
+        match judge(&crash.disk, "copy")? {
+            Some(origin) if origin == source.later => Ok(()),
+            other => Err(format!("replaced, and there is {other:?}")),
+        }
+    };
+    // A second cut finds the copy on its way to the later state, or there.
+    let done = Cell::new(u64::MAX);
+    let program = |disk: &SimDisk, _: &mut Tape| {
+        lay_down(&source, disk, &["copy", "increment", "later"]);
+        apply(disk, "increment").map_err(std::io::Error::other)?;
+        done.set(disk.event());
+        Ok(())
+    };
+    passes(&explore(Profile::strict(), Tape::dull(), &limits(), program, |crash| {
+        let origin = judge(&crash.disk, "copy")?;
+        if origin.is_some_and(|o| ![source.old, source.new, source.later].contains(&o)) {
+            return Err(format!("a copy of {origin:?}"));
+        }
+        if crash.depth == 1 && crash.death >= done.get() && origin != Some(source.new) {
+            return Err(format!("it was done, and there is {origin:?}"));
+        }
+        again(crash, origin)
+    }));
 }

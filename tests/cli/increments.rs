@@ -198,6 +198,40 @@ fn in_one_step_killed_and_repeated() {
     assert!(unfinished > 0, "no run was killed");
 }
 
+/// A consolidation, killed at a moment that comes later from round to round: there is a whole copy, or none.
+#[test]
+fn consolidation_killed_and_repeated() {
+    let shell = with_base();
+    step(&shell, 1);
+    shell.run(&["backup", "--incremental-from", "base", "inc1"]).silent();
+    step(&shell, 2);
+    shell.run(&["backup", "--incremental-from", "inc1", "inc2"]).silent();
+    let before = shell.bytes_of("base");
+    let args = ["backup", "consolidate", "base", "inc1", "inc2", "whole"];
+    let (began, rounds) = (Instant::now(), 8);
+    shell.bare(&args, "").silent();
+    let whole = began.elapsed();
+    for round in 0..rounds {
+        fs::remove_dir_all(shell.path("whole")).unwrap();
+        let mut child =
+            Command::new(env!("CARGO_BIN_EXE_strandline")).args(args).current_dir(shell.path(".")).spawn().unwrap();
+        std::thread::sleep(whole * (round + 1) / rounds);
+        let _ = child.kill();
+        let done = child.wait().unwrap().success();
+        assert_eq!(shell.bytes_of("base"), before);
+        if shell.path("whole.unfinished").exists() {
+            shell.bare(&args, "").fails_with("an earlier run died here");
+            fs::remove_dir_all(shell.path("whole.unfinished")).unwrap();
+        }
+        if !shell.path("whole/Strandline.manifest").exists() {
+            assert!(!done && !shell.path("whole").exists(), "round {round}");
+            shell.bare(&args, "").silent();
+        }
+        shell.run(&["backup", "verify", "whole"]).silent();
+        assert_eq!(contents(&shell, "whole"), contents(&shell, "home"));
+    }
+}
+
 /// Labels, granules, the proof after `apply`, and the release of origins.
 #[test]
 fn an_increment_from_a_label() {

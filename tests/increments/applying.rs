@@ -13,10 +13,8 @@ use strandline_vfs::{Call, OpenOptions, Vfs};
 
 use crate::stage::*;
 
-/// Every call of the file system that changes something fails once; then the same call of `apply` finishes the work, and
-/// until it has, nothing opens the copy.
-#[test]
-fn an_interrupted_apply_can_be_repeated() {
+/// A copy of two tables, and an increment in which one changed, one went and one came.
+fn small_chain() -> (MemVfs, Manifest, Contents) {
     let vfs = MemVfs::new();
     let db = open(&vfs);
     for table in ["a", "b"] {
@@ -32,24 +30,79 @@ fn an_interrupted_apply_can_be_repeated() {
     db.checkpoint(CheckpointOptions::new()).unwrap();
     take(&db, "/inc", Some(full.origin()));
     let expected = contents(&db);
-    let changing =
-        [Call::Create, Call::Write, Call::SetLen, Call::SyncAll, Call::SyncDir, Call::Rename, Call::RemoveFile];
-    for calls in 0.. {
+    (vfs, full, expected)
+}
+
+/// After an `apply` that failed: the copy is what it was, or what it is to be, or nothing that opens; and the same call again
+/// makes it what it is to be.
+fn assert_converges(copy: &MemVfs, full: &Manifest, expected: &Contents, what: &str) {
+    match Manifest::load(copy, Path::new("/copy")) {
+        Ok(readable) if readable.origin() == full.origin() => {
+            assert_eq!(readable, *full, "{what}");
+            assert_sound_but_for_strangers(copy, what);
+        }
+        Ok(_) => assert_sound_but_for_strangers(copy, what),
+        Err(e) => {
+            assert_eq!(e.kind(), ErrorKind::NotFound, "{what}: {e}");
+            assert!(options(&copy.duplicate()).read_only(true).open("/copy").is_err(), "{what}");
+        }
+    }
+    apply(copy, "/inc", "/copy").unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert_sound(copy, "/copy");
+    assert_eq!(restored(copy, "/copy"), *expected, "{what}");
+}
+
+fn assert_sound_but_for_strangers(vfs: &MemVfs, what: &str) {
+    assert!(sound(vfs, "/copy"), "{what}");
+}
+
+/// Covers: RS-2, K6. Each call of the file system fails: once or from then on, with the device's error or for want of space.
+#[test]
+fn an_apply_in_which_any_call_fails_can_be_repeated() {
+    let (vfs, full, expected) = small_chain();
+    let faults: [fn(u64) -> Fault; 4] = [
+        |calls| Fault::on_any(Call::ALL).after(calls),
+        |calls| Fault::on_any(Call::CHANGES).after(calls).for_ever(),
+        |calls| Fault::on_any(Call::SYNCS).after(calls).system_error(5),
+        |calls| {
+            let full = Fault::on_any([Call::Create, Call::Write, Call::SetLen]).after(calls).for_ever();
+            full.error(std::io::ErrorKind::StorageFull)
+        },
+    ];
+    for (kind, fault) in faults.iter().enumerate() {
+        for calls in 0.. {
+            let what = format!("kind {kind} after {calls} calls");
+            let copy = vfs.duplicate();
+            let faulty = FaultVfs::new(Arc::new(copy.clone()));
+            faulty.limit_transfers(Some(900), Some(700));
+            faulty.inject(fault(calls));
+            let failed = backup::apply(&faulty, Path::new("/inc"), Path::new("/copy"), &mut go_on);
+            if failed.is_ok() {
+                assert!(calls > [60, 40, 8, 30][kind], "{what}");
+                break;
+            }
+            assert_eq!(failed.unwrap_err().kind(), ErrorKind::Io, "{what}");
+            assert_converges(&copy, &full, &expected, &what);
+        }
+    }
+}
+
+/// Covers: RS-2, K6. The device fills up at every kilobyte.
+#[test]
+fn an_apply_onto_a_device_that_fills_up_can_be_repeated() {
+    let (vfs, full, expected) = small_chain();
+    for kilobytes in 0.. {
         let copy = vfs.duplicate();
         let faulty = FaultVfs::new(Arc::new(copy.clone()));
-        faulty.inject(Fault::on_any(changing).after(calls));
-        let interrupted = backup::apply(&faulty, Path::new("/inc"), Path::new("/copy"), &mut go_on);
-        if interrupted.is_ok() {
-            assert!(calls > 10, "{calls} calls");
-            break;
+        faulty.limit_space(Some(kilobytes << 10));
+        match backup::apply(&faulty, Path::new("/inc"), Path::new("/copy"), &mut go_on) {
+            Ok(_) => {
+                assert!(kilobytes > 10, "{kilobytes}");
+                break;
+            }
+            Err(e) => assert_eq!(e.kind(), ErrorKind::Io, "{e}"),
         }
-        let readable = Manifest::load(&copy, Path::new("/copy")).ok();
-        if readable.as_ref().is_some_and(|m| m.origin() == full.origin()) {
-            assert_eq!(readable.unwrap(), full, "untouched");
-        }
-        apply(&copy, "/inc", "/copy").unwrap_or_else(|e| panic!("after {calls} calls: {e}"));
-        assert_sound(&copy, "/copy");
-        assert_eq!(restored(&copy, "/copy"), expected, "after {calls} calls");
+        assert_converges(&copy, &full, &expected, &format!("{kilobytes} KiB"));
     }
 }
 
