@@ -8,10 +8,12 @@
 //!   transaction had seen it: nobody sees a durable commit that a crash could still take away (T4), and commits come back
 //!   without a gap, so all before it are durable too;
 //! - `no-future`: n is below every commit that was not called by the image's birth;
-//! - tables likewise: those that were told to be there are, and no others than were called for.
+//! - tables likewise: those that were told to be there are, and no others than were called for; what was in a table that may
+//!   have been dropped by then is not asked.
 //!
 //! A copy holds all that was told before its backup was called, and nothing that was called after it was open (K1).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use strandline_sim::explore::{Limits, explore_disk};
 use strandline_sim::oracle::Rule;
 
 use crate::engines::ordinary;
-use crate::history::{Call, Failure, History, Lists};
+use crate::history::{Call, Failure, History, Lists, without};
 use crate::order::Order;
 use crate::plan::{Level, Settings};
 use crate::run::Outcome;
@@ -70,11 +72,20 @@ impl Court<'_> {
     fn image(&self, disk: &SimDisk, birth: u64, death: u64) -> Result<(), Failure> {
         let (tables, lists) = self.open(disk, Path::new(HOME), Rule::OpenOk)?;
         let bounds = self.bounds(birth, death);
-        self.state(&lists, &bounds)?;
+        self.state(&lists, &bounds, &self.history.dropped(birth))?;
+        self.tables(&tables, birth, death)
+    }
+
+    fn tables(&self, tables: &[u8], birth: u64, death: u64) -> Result<(), Failure> {
         let told = |call: &Call| call.acked.is_some_and(|acked| acked.event <= death);
-        let missing = self.history.tables.iter().find(|(table, call)| told(call) && !tables.contains(table));
+        let gone = self.history.dropped(birth);
+        let mut made = self.history.tables.iter().filter(|(table, call)| told(call) && !gone.contains(table));
+        let missing = made.find(|(table, _)| !tables.contains(table));
         if let Some((table, _)) = missing {
             return Err(Failure::new(Rule::Durable, format!("t{table} was made and is gone")));
+        }
+        if let Some((table, _)) = self.history.drops.iter().find(|(table, call)| told(call) && tables.contains(table)) {
+            return Err(Failure::new(Rule::Durable, format!("t{table} was dropped and is there")));
         }
         let called = |table: &u8| self.history.tables.get(table).is_some_and(|call| call.called.event <= birth);
         match tables.iter().find(|table| !called(table)) {
@@ -110,25 +121,24 @@ impl Court<'_> {
             }
         }
         for call in self.history.syncs.iter().filter(|s| s.acked.is_some_and(|acked| acked.event <= death)) {
-            let n = commits.iter().rposition(|c| c.acked.tick < call.called.tick).map_or(0, |at| at + 1);
-            at_least(n, &|| "everything had been made durable".to_owned());
+            at_least(self.order.told_before(call.called.tick), &|| "everything had been made durable".to_owned());
         }
         bounds
     }
 
-    fn state(&self, lists: &Lists, bounds: &Bounds) -> Result<(), Failure> {
-        let Some(n) = self.order.find(lists) else {
+    fn state(&self, lists: &Lists, bounds: &Bounds, gone: &BTreeSet<u8>) -> Result<(), Failure> {
+        let Some((first, last)) = self.order.find(lists, gone) else {
             let order: Vec<String> = self.order.commits.iter().map(|c| format!("T{}", c.id)).collect();
             let text = format!("{lists:?} is no state between the commits {}", order.join(", "));
             return Err(Failure::new(Rule::Prefix, text));
         };
-        if n < bounds.least {
-            let id = self.order.commits[n].id;
-            let text = format!("the first {n} commits are there, T{id} is not, of {}: {}", bounds.least, bounds.why);
+        if last < bounds.least {
+            let id = self.order.commits[last].id;
+            let text = format!("the first {last} commits are there, T{id} is not, of {}: {}", bounds.least, bounds.why);
             return Err(Failure::new(Rule::Durable, text));
         }
-        if n > bounds.most {
-            let text = format!("T{} is there and was not called for", self.order.commits[n - 1].id);
+        if first > bounds.most {
+            let text = format!("T{} is there and was not called for", self.order.commits[first - 1].id);
             return Err(Failure::new(Rule::NoFuture, text));
         }
         Ok(())
@@ -143,12 +153,10 @@ impl Court<'_> {
         let mut judged = 0;
         for (number, (call, _)) in finished {
             let (_, lists) = self.open(dst, Path::new(&format!("/b{number}")), Rule::FullModel)?;
-            let commits = &self.order.commits;
             let opened = call.acked.map_or(u64::MAX, |acked| acked.tick);
-            let least = commits.iter().rposition(|c| c.acked.tick < call.called.tick).map_or(0, |at| at + 1);
-            let most = commits.iter().position(|c| c.called.tick > opened).unwrap_or(commits.len());
+            let (least, most) = (self.order.told_before(call.called.tick), self.order.called_before(opened));
             let why = "it was told before the backup was called".to_owned();
-            let judge = self.state(&lists, &Bounds { least, most, why });
+            let judge = self.state(&lists, &Bounds { least, most, why }, &self.history.dropped(u64::MAX));
             judge.map_err(|f| Failure::new(Rule::FullModel, format!("copy b{number}: {}", f.text)))?;
             judged += 1;
         }
@@ -164,7 +172,8 @@ impl Court<'_> {
         let db = ordinary::open(Arc::new(src.clone()), Path::new(HOME), self.settings);
         let db = db.map_err(|e| refused(e.to_string()))?;
         let (_, lists) = ordinary::dump(&db, self.settings.pad).map_err(refused)?;
-        if self.order.states.last() != Some(&lists) {
+        let gone = self.history.dropped(u64::MAX);
+        if self.order.states.last().map(|last| without(last, &gone)) != Some(without(&lists, &gone)) {
             return Err(Failure::new(Rule::Durable, format!("after the close there is {lists:?}")));
         }
         let report = db.verify(&strandline::VerifyOptions::default()).map_err(|e| refused(e.to_string()))?;

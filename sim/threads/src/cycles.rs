@@ -77,7 +77,8 @@ impl<'h> Graph<'h> {
     /// What transaction `at` read, against the last list of each key.
     fn read(&mut self, history: &History, at: usize) -> Result<(), Failure> {
         let ran = self.txns[at];
-        for read in &ran.reads {
+        // What became of a table that was dropped cannot be known from lists.
+        for read in ran.reads.iter().filter(|read| !history.drops.contains_key(&read.key.0)) {
             let others: Vec<Element> = read.list.iter().copied().filter(|e| e / APPENDS != ran.id).collect();
             let last = history.last.get(&read.key).map_or(&[][..], Vec::as_slice);
             let name = format!("T{} reads t{}.{} as {:?}", ran.id, read.key.0, read.key.1, read.list);
@@ -114,7 +115,8 @@ impl<'h> Graph<'h> {
             }
             found.extend(list.iter().map(|e| (*e, *key)));
         }
-        let lost = self.txns.iter().find_map(|ran| ran.elements().find(|(key, e)| found.get(e) != Some(key)));
+        let is_lost = |(key, e): &(Key, Element)| !history.drops.contains_key(&key.0) && found.get(e) != Some(key);
+        let lost = self.txns.iter().find_map(|ran| ran.elements().find(is_lost));
         lost.map_or(Ok(()), |(_, e)| Err(si(format!("what T{} appended is not there in the end", e / APPENDS))))
     }
 

@@ -53,7 +53,7 @@ macro_rules! engine {
             use super::*;
             use $engine::btree::TreeOptions;
             use $engine::sync::{ManualClock, SeededEntropy};
-            use $engine::{Database, Options, Result, Table, Transaction, Workers};
+            use $engine::{Database, Options, Range, Result, Table, Transaction, View, Workers};
 
             /// Opens the database in `home`, with a log.
             ///
@@ -88,8 +88,29 @@ macro_rules! engine {
                 pad: usize,
                 back: bool,
             ) -> std::result::Result<Lists, String> {
+                rows(txn.scan(table).map_err(|e| e.to_string())?, number, pad, back)
+            }
+
+            /// Every list that a view shows of its tables.
+            ///
+            /// # Errors
+            /// The engine's refusal; anything that nobody wrote.
+            pub fn viewed(view: &View, pad: usize) -> std::result::Result<Lists, String> {
+                let mut lists = Lists::new();
+                for info in view.tables() {
+                    let shown = view.scan(&info.name).map_err(|e| e.to_string())?;
+                    lists.extend(rows(shown, number_of(&info.name)?, pad, false)?);
+                }
+                Ok(lists)
+            }
+
+            fn number_of(table: &str) -> std::result::Result<u8, String> {
+                let number = table.strip_prefix('t').and_then(|n| n.parse().ok());
+                number.ok_or_else(|| format!("nobody made the table {table}"))
+            }
+
+            fn rows(rows: Range<'_>, number: u8, pad: usize, back: bool) -> std::result::Result<Lists, String> {
                 let (mut lists, mut before) = (Lists::new(), None);
-                let rows = txn.scan(table).map_err(|e| e.to_string())?;
                 let rows: Vec<_> = if back { rows.rev().collect() } else { rows.collect() };
                 for row in rows {
                     let (key, value) = row.map_err(|e| e.to_string())?;
@@ -114,8 +135,7 @@ macro_rules! engine {
                 let (mut tables, mut lists) = (Vec::new(), Lists::new());
                 let txn = db.begin().map_err(|e| e.to_string())?;
                 for info in db.tables().map_err(|e| e.to_string())? {
-                    let number = info.name.strip_prefix('t').and_then(|n| n.parse().ok());
-                    let number: u8 = number.ok_or_else(|| format!("nobody made the table {}", info.name))?;
+                    let number = number_of(&info.name)?;
                     let table = db.table(&info.name).map_err(|e| e.to_string())?;
                     tables.push(number);
                     lists.extend(scan(&txn, &table, number, pad, false)?);

@@ -1,6 +1,6 @@
 //! What the threads saw and were told, in the order in which it happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use strandline_sim::oracle::Rule;
 
@@ -116,6 +116,12 @@ impl Failure {
 /// Lists by table and key.
 pub type Lists = BTreeMap<Key, Vec<Element>>;
 
+/// What is left of lists without those of some tables.
+#[must_use]
+pub fn without(lists: &Lists, tables: &BTreeSet<u8>) -> Lists {
+    lists.iter().filter(|(key, _)| !tables.contains(&key.0)).map(|(key, list)| (*key, list.clone())).collect()
+}
+
 /// Everything that happened.
 #[derive(Clone, Debug, Default)]
 pub struct History {
@@ -123,11 +129,17 @@ pub struct History {
     tick: u64,
     /// Transactions, in the order in which they began.
     pub txns: Vec<Ran>,
-    /// Tables, each with the call that made it.
+    /// Tables, each with the call that made it. None is made a second time.
     pub tables: BTreeMap<u8, Call>,
+    /// Tables, each with the call that dropped it; one that was refused has changed nothing.
+    pub drops: BTreeMap<u8, Call>,
     /// Calls after which all that was committed before them is durable.
     pub syncs: Vec<Call>,
-    /// Copies: when the backup was opened, and whether the copy was finished.
+    /// Checkpoints that were taken.
+    pub checkpoints: Vec<Call>,
+    /// What views of the newest checkpoint showed.
+    pub views: Vec<(Call, Lists)>,
+    /// Copies: when the backup was opened, or its log was closed again; and whether the copy was finished.
     pub copies: BTreeMap<u8, (Call, bool)>,
     /// What the database holds in the end.
     pub last: Lists,
@@ -152,6 +164,12 @@ impl History {
     /// Notes a failure; the first one stays.
     pub fn fail(&mut self, rule: Rule, text: impl Into<String>) {
         self.failure.get_or_insert_with(|| Failure::new(rule, text));
+    }
+
+    /// The tables of which a drop had been called for by an event of the disk.
+    #[must_use]
+    pub fn dropped(&self, by: u64) -> BTreeSet<u8> {
+        self.drops.iter().filter(|(_, call)| call.called.event <= by).map(|(table, _)| *table).collect()
     }
 
     /// The committed transactions that wrote something, in the engine's order.

@@ -7,9 +7,11 @@
 //! - T2 Of two transactions that append to one key, one saw the other: nobody appends to a list that he did not read last.
 //! - T5 A snapshot sees all that was acknowledged before it was asked for, and nothing that was called for after it was had.
 
+use std::collections::BTreeSet;
+
 use strandline_sim::oracle::Rule;
 
-use crate::history::{Failure, History, Lists, Moment, Ran};
+use crate::history::{Call, Failure, History, Lists, Moment, Ran, without};
 use crate::plan::{Element, Key, Level};
 
 /// A commit that wrote something.
@@ -62,10 +64,13 @@ impl Order {
         self.commits.partition_point(|c| c.seq <= seq)
     }
 
-    /// The number of the state that holds exactly these lists.
+    /// The first and the last state that hold exactly these lists, the tables `gone` aside.
     #[must_use]
-    pub fn find(&self, lists: &Lists) -> Option<usize> {
-        self.states.iter().position(|state| state == lists)
+    pub fn find(&self, lists: &Lists, gone: &BTreeSet<u8>) -> Option<(usize, usize)> {
+        let lists = without(lists, gone);
+        let fits = |state: &Lists| without(state, gone) == lists;
+        let first = self.states.iter().position(fits)?;
+        Some((first, self.states.iter().rposition(fits)?))
     }
 
     fn list(&self, n: usize, key: Key) -> &[Element] {
@@ -82,10 +87,41 @@ impl Order {
             self.reads(ran)?;
             self.overwrites(ran)
         })?;
+        self.views(history)?;
         let last = self.states.last().cloned().unwrap_or_default();
-        if history.last != last {
+        let gone = history.dropped(u64::MAX);
+        if without(&history.last, &gone) != without(&last, &gone) {
             let text = format!("in the end there is {:?}, committed was {last:?}", history.last);
             return Err(Failure::new(Rule::Read, text));
+        }
+        Ok(())
+    }
+
+    /// How many commits had been acknowledged before a moment, those that lie between them counted.
+    #[must_use]
+    pub fn told_before(&self, tick: u64) -> usize {
+        self.commits.iter().rposition(|c| c.acked.tick < tick).map_or(0, |at| at + 1)
+    }
+
+    /// How many commits there are before the first that was called for after a moment.
+    #[must_use]
+    pub fn called_before(&self, tick: u64) -> usize {
+        self.commits.iter().position(|c| c.called.tick > tick).unwrap_or(self.commits.len())
+    }
+
+    /// A view of the newest checkpoint shows one state, with all that was told before that checkpoint was called.
+    fn views(&self, history: &History) -> Result<(), Failure> {
+        let gone = history.dropped(u64::MAX);
+        for (call, lists) in &history.views {
+            let done = |c: &&Call| c.acked.is_some_and(|acked| acked.tick < call.called.tick);
+            let before = history.checkpoints.iter().filter(done).map(|c| self.told_before(c.called.tick));
+            let least = before.max().unwrap_or(0);
+            let most = self.called_before(call.acked.map_or(u64::MAX, |acked| acked.tick));
+            let fits = self.find(lists, &gone).is_some_and(|(first, last)| first <= most && last >= least);
+            if !fits {
+                let text = format!("a view shows {lists:?}, which is no state from {least} to {most} commits");
+                return Err(Failure::new(Rule::Named, text));
+            }
         }
         Ok(())
     }

@@ -46,6 +46,8 @@ pub struct Settings {
     pub pad: usize,
     /// The threads begin above a checkpoint.
     pub base: bool,
+    /// A backup is open as long as the threads run: a crash falls back to what it pins, and the log is all there is above.
+    pub held: bool,
 }
 
 /// A transaction.
@@ -70,10 +72,14 @@ pub enum Act {
     Txn(Txn),
     /// Makes a table.
     Create(u8),
+    /// Drops a table, unless somebody uses it.
+    Drop(u8),
     /// Takes a checkpoint, named or not.
     Checkpoint(bool),
-    /// Copies the database.
-    Backup(u8),
+    /// Copies the database; then, if so asked, what the log has beyond the copy.
+    Backup(u8, bool),
+    /// Reads the newest checkpoint.
+    View,
     /// Makes all that is committed durable.
     SyncLog,
     /// Steps the services.
@@ -101,6 +107,7 @@ impl Plan {
             segment: *tape.pick(Subject::Config, &[16 << 10, 4 << 10, 2 << 10]),
             pad: *tape.pick(Subject::Config, &[0, 40, 140]),
             base: tape.chance(Subject::Config, 1, 2),
+            held: tape.chance(Subject::Config, 1, 4),
         };
         let keys = 2 + tape.choose(Subject::Config, 6) as u8;
         let mut draw = Draw { tape, keys, made: 0, next: 1, sync: 1 };
@@ -131,21 +138,28 @@ impl Draw<'_> {
 
     fn threads(&mut self) -> Vec<Vec<Act>> {
         self.sync = self.below(5);
-        let mut threads = Vec::new();
+        let mut threads: Vec<Vec<Act>> = Vec::new();
         if self.tape.chance(Subject::Workload, 1, 2) {
-            self.made = 1 + self.below(2) as u8;
+            self.made = 1 + self.below(4) as u8;
             threads.push((0..self.made).map(|n| Act::Create(OLD_TABLES + n)).collect());
+            if self.tape.chance(Subject::Workload, 1, 3) {
+                // By the same thread or by another one.
+                let drop = Act::Drop(self.below(u64::from(OLD_TABLES + self.made)) as u8);
+                let own = self.below(2) == 0;
+                if own { threads[0].push(drop) } else { threads.push(vec![drop]) }
+            }
         }
         for _ in 0..2 + self.below(2) {
             let acts = 1 + self.below(4);
             threads.push((0..acts).map(|_| Act::Txn(self.txn())).collect());
         }
-        if self.tape.chance(Subject::Workload, 2, 3) {
+        for _ in 0..self.below(3) {
             let acts = 1 + self.below(3);
             threads.push((0..acts).map(|_| self.service()).collect());
         }
         if self.tape.chance(Subject::Workload, 1, 3) {
-            threads.push(vec![Act::Backup(0)]);
+            let caught_up = self.tape.chance(Subject::Workload, 1, 2);
+            threads.push(vec![Act::Backup(0, caught_up)]);
         }
         if self.tape.chance(Subject::Workload, 1, 2) {
             let acts = 1 + self.below(3);
@@ -155,10 +169,11 @@ impl Draw<'_> {
     }
 
     fn service(&mut self) -> Act {
-        match self.below(5) {
-            0..=1 => Act::Checkpoint(false),
-            2 => Act::Checkpoint(true),
-            3 => Act::SyncLog,
+        match self.below(7) {
+            0..=2 => Act::Checkpoint(false),
+            3 => Act::Checkpoint(true),
+            4 => Act::SyncLog,
+            5 => Act::View,
             _ => Act::Drive,
         }
     }
@@ -212,8 +227,11 @@ impl fmt::Display for Act {
                 }
             }
             Self::Create(table) => write!(f, "create t{table}"),
+            Self::Drop(table) => write!(f, "drop t{table}"),
             Self::Checkpoint(named) => write!(f, "checkpoint{}", if *named { " named" } else { "" }),
-            Self::Backup(n) => write!(f, "backup to b{n}"),
+            Self::Backup(n, false) => write!(f, "backup to b{n}"),
+            Self::Backup(n, true) => write!(f, "backup to b{n} and catch up"),
+            Self::View => write!(f, "view"),
             Self::SyncLog => write!(f, "sync the log"),
             Self::Drive => write!(f, "drive"),
         }

@@ -6,12 +6,14 @@
 //! Whatever a thread notes, it notes between two points at which another may run, so the notes of a run are in the order in
 //! which things happened. Nobody holds the history across such a point.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use strandline_scheduled::{
-    BackupOptions, CheckpointOptions, Database, Durability, Error, ErrorKind, Table, TableOptions, Transaction,
+    BackupOptions, CheckpointOptions, CheckpointRef, Database, Durability, Error, ErrorKind, Progress, Table,
+    TableOptions, Transaction,
 };
 use strandline_sim::disk::{Profile, SimDisk};
 use strandline_sim::oracle::Rule;
@@ -130,15 +132,18 @@ impl Stage {
             Err(e) => return self.refused("the first open", &e),
         };
         self.src.record_barriers(true);
-        let threads = (1..).zip(&self.plan.threads).map(|(n, acts)| {
-            let (stage, acts, db) = (self.clone(), acts.clone(), Arc::clone(&db));
-            let thread = shuttle::thread::Builder::new().name(format!("thread-{n}"));
-            thread.spawn(move || acts.iter().for_each(|act| stage.act(&db, act)))
-        });
-        let threads: Vec<_> = threads.collect();
-        for thread in threads {
-            // A panic in a thread ends the whole execution.
-            let _ = thread.map(shuttle::thread::JoinHandle::join);
+        if self.plan.settings.held {
+            // A crash falls back to what it pins, until it ends.
+            match db.backup(BackupOptions::new()) {
+                Err(e) => return self.refused("the backup that is held", &e),
+                Ok(held) => {
+                    self.play(&db);
+                    let ended = held.finish();
+                    ended.unwrap_or_else(|e| self.refused("the end of the backup that is held", &e));
+                }
+            }
+        } else {
+            self.play(&db);
         }
         match scheduled::dump(&db, self.plan.settings.pad) {
             Ok((_, lists)) => self.history().last = lists,
@@ -148,6 +153,20 @@ impl Stage {
         let Ok(db) = Arc::try_unwrap(db) else { return };
         if let Err(e) = db.close() {
             self.refused("the close", &e);
+        }
+    }
+
+    /// Runs the threads to their end.
+    fn play(&self, db: &Arc<Database>) {
+        let threads = (1..).zip(&self.plan.threads).map(|(n, acts)| {
+            let (stage, acts, db) = (self.clone(), acts.clone(), Arc::clone(db));
+            let thread = shuttle::thread::Builder::new().name(format!("thread-{n}"));
+            thread.spawn(move || acts.iter().for_each(|act| stage.act(&db, act)))
+        });
+        let threads: Vec<_> = threads.collect();
+        for thread in threads {
+            // A panic in a thread ends the whole execution.
+            let _ = thread.map(shuttle::thread::JoinHandle::join);
         }
     }
 
@@ -173,8 +192,10 @@ impl Stage {
         let done = match act {
             Act::Txn(txn) => self.transact(db, txn),
             Act::Create(table) => self.create(db, *table),
+            Act::Drop(table) => self.drop_table(db, *table),
             Act::Checkpoint(named) => self.checkpoint(db, *named),
-            Act::Backup(number) => self.back_up(db, *number),
+            Act::Backup(number, caught_up) => self.back_up(db, *number, *caught_up),
+            Act::View => self.view(db),
             Act::SyncLog => self.durable(|| db.sync_log(Durability::Sync)),
             Act::Drive => db.drive().map(drop),
         };
@@ -201,6 +222,27 @@ impl Stage {
         Ok(())
     }
 
+    fn drop_table(&self, db: &Database, table: u8) -> Result<(), Error> {
+        let called = self.now();
+        self.history().drops.insert(table, Call { called, acked: None });
+        match db.drop_table(&table_name(table), true) {
+            // Forced, so one that is not there is passed over; and nobody else drops it.
+            Ok(()) if self.history().tables.get(&table).is_none_or(|made| made.acked.is_none()) => Ok(()),
+            Ok(()) => {
+                let acked = Some(self.now());
+                self.history().drops.insert(table, Call { called, acked });
+                self.mark("drop");
+                Ok(())
+            }
+            Err(e) if e.kind() == ErrorKind::Busy => {
+                self.history().drops.remove(&table);
+                self.mark("drop busy");
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     fn checkpoint(&self, db: &Database, named: bool) -> Result<(), Error> {
         let options = CheckpointOptions::new();
         let options = if named { options.name("n") } else { options };
@@ -211,22 +253,57 @@ impl Stage {
                 self.mark("checkpoint busy");
                 Ok(())
             }
-            taken => taken.inspect(|()| self.mark("checkpoint")),
+            taken => taken.inspect(|()| self.note_checkpoint()),
         }
     }
 
-    fn back_up(&self, db: &Database, number: u8) -> Result<(), Error> {
+    fn note_checkpoint(&self) {
+        let mut history = self.history();
+        let last = history.syncs.last().copied();
+        history.checkpoints.extend(last);
+        history.mark("checkpoint");
+    }
+
+    fn view(&self, db: &Database) -> Result<(), Error> {
         let called = self.now();
-        let backup = match db.backup(BackupOptions::new()) {
-            Err(e) if !self.plan.settings.base && e.kind() == ErrorKind::NotFound => return Ok(()),
-            backup => backup?,
+        let view = match db.view(CheckpointRef::Latest) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            view => view?,
         };
         let acked = Some(self.now());
-        self.history().copies.insert(number, (Call { called, acked }, false));
+        let shown = scheduled::viewed(&view, self.plan.settings.pad);
+        let mut history = self.history();
+        match shown {
+            Ok(lists) => history.views.push((Call { called, acked }, lists)),
+            Err(e) => history.fail(Rule::Read, format!("a view: {e}")),
+        }
+        history.mark("view");
+        Ok(())
+    }
+
+    fn back_up(&self, db: &Database, number: u8, caught_up: bool) -> Result<(), Error> {
+        let go_on = |_: &Progress<'_>| ControlFlow::Continue(());
+        let called = self.now();
+        let mut backup = match db.backup(BackupOptions::new()) {
+            Err(e) if self.plan.settings.held && e.kind() == ErrorKind::Busy => return Ok(()),
+            backup => backup?,
+        };
+        let mut call = Call { called, acked: Some(self.now()) };
+        self.history().copies.insert(number, (call, false));
         let dir = Path::new(COPIES).join(format!("b{number}"));
-        backup.copy_to(&dir, |_| std::ops::ControlFlow::Continue(()))?;
+        backup.copy_to(&dir, go_on)?;
+        if caught_up {
+            let more = Path::new(COPIES).join(format!("c{number}"));
+            let called = self.now();
+            let log = backup.catch_up()?;
+            call = Call { called, acked: Some(self.now()) };
+            log.copy_to(&more, go_on)?;
+            let vfs = RacingVfs::new(self.src.clone(), self.dst.clone());
+            strandline_scheduled::backup::apply(&vfs, &more, &dir, &mut { go_on })?;
+            self.mark("caught up");
+        }
         backup.finish()?;
-        self.history().copies.insert(number, (Call { called, acked }, true));
+        self.history().copies.insert(number, (call, true));
         self.mark("backup");
         Ok(())
     }
@@ -243,6 +320,11 @@ impl Stage {
         let mut performer = Performer { stage: self, db, at, pad: self.plan.settings.pad };
         let end = match performer.work(&mut open, txn) {
             Ok(()) => performer.end(open, txn.level)?,
+            Err(e) if e.kind() == ErrorKind::NotFound && !self.history().drops.is_empty() => {
+                self.mark("table gone");
+                drop(open);
+                End::RolledBack
+            }
             Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::Full) => {
                 self.mark(if e.kind() == ErrorKind::Full { "full" } else { "conflict" });
                 drop(open);
@@ -289,9 +371,14 @@ impl Performer<'_> {
     /// The table, once somebody has made it.
     fn table(&self, number: u8) -> Result<Option<Table>, Error> {
         match self.db.table(&table_name(number)) {
-            Err(e) if e.kind() == ErrorKind::NotFound && number >= OLD_TABLES => Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound && self.may_lack(number) => Ok(None),
             table => table.map(Some),
         }
+    }
+
+    /// True for a table that is made or dropped while the threads run.
+    fn may_lack(&self, number: u8) -> bool {
+        number >= OLD_TABLES || self.stage.history().drops.contains_key(&number)
     }
 
     fn read(&self, open: &Transaction<'_>, table: &Table, key: Key) -> Result<Vec<Element>, Error> {
@@ -311,10 +398,12 @@ impl Performer<'_> {
     fn scan(&self, open: &Transaction<'_>, table: &Table, number: u8, back: bool) {
         let lists = scheduled::scan(open, table, number, self.pad, back);
         let mut history = self.stage.history();
-        let lists = lists.unwrap_or_else(|e| {
-            history.fail(Rule::Read, e);
-            Default::default()
-        });
+        let lists = match lists {
+            Ok(lists) => lists,
+            // It was dropped under the handle.
+            Err(_) if history.drops.contains_key(&number) => return,
+            Err(e) => return history.fail(Rule::Read, e),
+        };
         let ran = &mut history.txns[self.at];
         let own = ran.appends.len();
         let list = |key| lists.get(&(number, key)).cloned().unwrap_or_default();

@@ -21,7 +21,7 @@ fn every_promise_holds_under_all_these_schedules() {
     }
     println!("{count:?}");
     // A rule that never met what it is about has not been checked.
-    for what in ["commit", "conflict", "checkpoint", "scan", "write skew", "copy opened"] {
+    for what in ["commit", "conflict", "checkpoint", "scan", "write skew", "copy opened", "caught up", "view", "drop"] {
         assert!(count.marks.get(what).is_some_and(|n| *n > 0), "{what}: {count:?}");
     }
     assert!(count.images > SEEDS);
