@@ -9,6 +9,14 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The atomics whose order between threads decides something, rather than counts it. They are the processor's own; where a
+/// scheduler owns the locks it owns these, too, so that it can let another thread run in between.
+#[cfg(not(scheduled))]
+pub(crate) use std::sync::atomic as racy;
+
+#[cfg(scheduled)]
+pub(crate) use parking_lot::atomic as racy;
+
 /// Where the time comes from.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Milliseconds since 1970-01-01 00:00 UTC.

@@ -10,11 +10,11 @@
 //! it was copied at that moment has the same mark from the copy.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::page::Separators;
+use crate::sync::racy::{AtomicU64, Ordering};
 use crate::types::{BlockAddr, CheckpointSeq};
 
 use super::leaf::Leaf;

@@ -12,12 +12,13 @@
 //! settled; from then on the leaf owes it nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
 use crate::cache::{Eviction, Resident};
 use crate::page::{CellValue, LeafImage, OverflowRef, Value};
+use crate::sync::racy::AtomicU32;
 use crate::types::{BlockAddr, CheckpointSeq, CommitSeq};
 
 use super::shared::Shared;

@@ -1,6 +1,5 @@
 //! One table of an open database: its row in the catalog, and, once touched, its file and its tree.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -9,6 +8,7 @@ use super::entry::{TableEntry, TableLog};
 use crate::block::BlockStore;
 use crate::btree::{Tree, TreeRoot};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::racy::{AtomicBool, Ordering};
 use crate::types::TableId;
 
 /// The file and the tree of a table that was touched since the database was opened.

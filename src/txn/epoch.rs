@@ -10,10 +10,9 @@
 //! Invariants: the pair (checkpoint, its snapshot) and the live number change only while nobody is entered, so both are
 //! constant for whoever is (C3: a commit is wholly before the checkpoint's snapshot, or wholly after it).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use parking_lot::{RwLock, RwLockReadGuard};
 
+use crate::sync::racy::{AtomicU64, Ordering};
 use crate::types::{CheckpointSeq, CommitSeq};
 
 /// The gate, the live number, and the checkpoint in progress.

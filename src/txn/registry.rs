@@ -11,10 +11,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::sync::racy::{AtomicU64, Ordering};
 use crate::types::CommitSeq;
 
 /// The newest visible commit and the snapshots in use.

@@ -14,8 +14,9 @@
 //! - [`crash`]: what a power cut leaves, at any moment of all this.
 //! - [`campaign`]: many seeds, and a failing schedule made short.
 //!
-//! Not seen here: atomics are the processor's own and no points of choice, so what races between two of them without a lock
-//! in between is not tried; nor is weak memory order, or anything of the real system.
+//! Points are locks, waits, calls to the file system, and the atomics that the engine takes from `crate::sync::racy`: those
+//! of snapshots, of the checkpoint's gate and of pins. Not seen here: what races between other atomics, which count; weak
+//! memory order; anything of the real system.
 
 #![forbid(unsafe_code)]
 

@@ -5,6 +5,9 @@
 //! releasing is a point at which another thread may be chosen to run; the condition variable, which that crate lacks, is
 //! here. So the engine's source has no trace of the scheduler, and the lock it is tested with is the lock it names.
 //!
+//! The engine takes atomics that decide something from here as well, when it is built with `cfg(scheduled)`, as the
+//! second package does: a load or a store of one is a point, too.
+//!
 //! # The condition variable
 //!
 //! A waiter puts itself into the queue *before* it lets go of the mutex, and parks until somebody takes it out. Nothing runs
@@ -18,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as Plain, PoisonError};
 use std::time::Duration;
 
+pub use shuttle::sync::atomic;
 use shuttle::thread::{self, Thread};
 pub use shuttle_parking_lot::*;
 
