@@ -45,7 +45,7 @@ pub use changes::{Shape, WalkCost};
 pub use copy::{BackupReport, CopyOptions, Sink, copy_to, run, stream_to};
 pub use directory::DirectorySink;
 pub use increment::{FilesAt, check_origin, increment};
-pub use plan::{BackupItem, ItemKind, LogHead, Plan, PlanHead, PlanSegment, PlanTable};
+pub use plan::{BackupItem, ItemContent, ItemKind, LogHead, Plan, PlanHead, PlanSegment, PlanTable};
 pub use restore::{RestoreOptions, restore, restore_stream};
 pub use segments::{header_of, of_one_history};
 pub use stream::{Event, StreamSink, StreamSource};

@@ -99,6 +99,17 @@ pub enum ItemKind {
     Manifest,
 }
 
+/// Which part of a file an item stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ItemContent {
+    /// All of it, up to the size that the checkpoint recorded; the target is emptied first.
+    Whole,
+    /// The ranges; the rest is in the base.
+    Ranges,
+    /// Nothing: the base has it as it is. Such an item is listed so that all files are.
+    Unchanged,
+}
+
 /// One file to copy, by any tool: the engine reads and writes its files through the system's page cache, so nobody who copies
 /// them has to bypass it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +118,7 @@ pub struct BackupItem {
     source: PathBuf,
     ranges: Vec<Extent>,
     kind: ItemKind,
+    content: ItemContent,
     table: Option<String>,
 }
 
@@ -134,6 +146,12 @@ impl BackupItem {
     #[must_use]
     pub fn ranges(&self) -> &[Extent] {
         &self.ranges
+    }
+
+    /// Which part of the file is to be copied.
+    #[must_use]
+    pub fn content(&self) -> ItemContent {
+        self.content
     }
 
     /// What it is.
@@ -281,17 +299,7 @@ impl Plan {
     }
 
     fn with_ranges(dir: &Path, manifest: Manifest, ranges: impl Fn(&ManifestFile) -> Vec<Extent>) -> Self {
-        let files = manifest.files.iter().filter(|f| f.is_stored()).map(|f| BackupItem {
-            name: f.name.clone(),
-            source: dir.join(&f.name),
-            ranges: ranges(f),
-            kind: match f.role {
-                FileRole::Catalog => ItemKind::Catalog,
-                FileRole::Table(_) => ItemKind::Table,
-                FileRole::Segment(_) => ItemKind::Segment,
-            },
-            table: manifest.tables.iter().find(|t| f.role.table() == Some(t.id)).map(|t| t.name.clone()),
-        });
+        let files = manifest.files.iter().filter(|f| f.is_stored()).map(|f| item(dir, &manifest, f, ranges(f)));
         Self { files: files.collect(), manifest, walk: WalkCost::default() }
     }
 
@@ -314,21 +322,28 @@ impl Plan {
         &self.manifest
     }
 
-    /// The files to copy, without the manifest.
+    /// The files to copy, without the manifest, and without those that an increment does not carry.
     #[must_use]
     pub fn files(&self) -> &[BackupItem] {
         &self.files
     }
 
-    /// All items, the manifest last. Its source is where the engine keeps it in `home` while the backup is open.
+    /// All items, those that an increment does not carry included, the manifest last. Its source is where the engine keeps it in
+    /// `home` while the backup is open.
     #[must_use]
     pub fn items(&self, home: &Path) -> Vec<BackupItem> {
-        let mut items = self.files.clone();
+        let mut carried = self.files.iter().cloned();
+        let listed = self.manifest.files.iter().filter_map(|f| match f.is_stored() {
+            true => carried.next(),
+            false => Some(item(home, &self.manifest, f, Vec::new())),
+        });
+        let mut items: Vec<BackupItem> = listed.collect();
         items.push(BackupItem {
             name: self.manifest.file_name(),
             source: home.join(self.manifest.file_name()),
             ranges: vec![Extent { offset: 0, len: self.manifest.encode().len() as u64 }],
             kind: ItemKind::Manifest,
+            content: ItemContent::Whole,
             table: None,
         });
         items
@@ -344,6 +359,25 @@ impl Plan {
     #[must_use]
     pub fn origin(&self) -> Origin {
         self.manifest.origin()
+    }
+}
+
+fn item(dir: &Path, manifest: &Manifest, file: &ManifestFile, ranges: Vec<Extent>) -> BackupItem {
+    BackupItem {
+        name: file.name.clone(),
+        source: dir.join(&file.name),
+        ranges,
+        kind: match file.role {
+            FileRole::Catalog => ItemKind::Catalog,
+            FileRole::Table(_) => ItemKind::Table,
+            FileRole::Segment(_) => ItemKind::Segment,
+        },
+        content: match file.content {
+            Content::Whole => ItemContent::Whole,
+            Content::Ranges(_) => ItemContent::Ranges,
+            Content::Unchanged => ItemContent::Unchanged,
+        },
+        table: manifest.tables.iter().find(|t| file.role.table() == Some(t.id)).map(|t| t.name.clone()),
     }
 }
 

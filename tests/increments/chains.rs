@@ -27,6 +27,7 @@ enum Op {
     Delete { table: u8, from: u16, rows: u16 },
     Checkpoint { name: Option<u8>, drop: Option<u8> },
     Reopen,
+    Crash,
     Link { back: u8, shape: u8, way: Way },
 }
 
@@ -65,6 +66,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (prop::option::weighted(0.4, 0..3u8), prop::option::weighted(0.3, 0..3u8))
             .prop_map(|(name, drop)| Op::Checkpoint { name, drop }),
         1 => Just(Op::Reopen),
+        1 => Just(Op::Crash),
         5 => (0..4u8, 0..4u8, way).prop_map(|(back, shape, way)| Op::Link { back, shape, way }),
     ]
 }
@@ -126,6 +128,11 @@ impl Chain {
             }
             Op::Reopen => {
                 self.db.take().unwrap().close().unwrap();
+                self.db = Some(deep(&self.vfs).open("/db").unwrap());
+            }
+            Op::Crash => {
+                // What the old handle still does happens on another disk.
+                self.vfs = self.vfs.duplicate();
                 self.db = Some(deep(&self.vfs).open("/db").unwrap());
             }
             Op::Link { back, shape, way } => self.link(*back, SHAPES[*shape as usize], way),

@@ -1,6 +1,22 @@
 //! Increments by blocks: a base and its increments equal the source, whatever happened in between.
 //!
-//! Covers: K4, K5, K6 of increments.
+//! Covers: K4, K5, K6 of increments. Rule by rule:
+//!
+//! | rule | shown by |
+//! | --- | --- |
+//! | BI-1 an origin needs no preparation, and has a name | `behaviour::origins` |
+//! | BI-2 all files are listed; ranges again, and of several at once | `origins`, `by_hand`, `chains` |
+//! | BI-3 what is new is whole, what is idle is nothing | `origins`, here |
+//! | BI-4 granules, gaps, sizes | `chains`, `by_hand`, `behaviour::origins` |
+//! | BI-5 repeated from one origin | `origins`, `chains` |
+//! | BI-6 an older origin onto a newer copy | `histories`, `chains`, `origins` |
+//! | BI-7 to BI-9 labels, their durability, release | `behaviour::origins`, `origins`, `cli::increments` |
+//! | BI-10 what is not on this history | `origins`, here |
+//! | BI-11 restarts, crashes, idle tables | `chains`, `origins` |
+//! | BI-12 what went from the source goes from the copy | `chains`, `applying`, here |
+//! | BI-13 an opened copy | `applying`, `by_hand`, here |
+//! | BI-14 a directory of its own, or ranges by hand | `by_hand` |
+//! | RS-2 refused or repeated | `applying`, and under power cuts `sim/tests/copies.rs` |
 
 mod applying;
 mod births;
@@ -8,6 +24,7 @@ mod by_hand;
 mod chains;
 mod cost;
 mod histories;
+mod origins;
 mod stage;
 
 use strandline::backup::{Content, CopyKind};
