@@ -4,24 +4,28 @@
 //! so that they compare with the model's; tables go by name.
 
 use std::collections::BTreeSet;
-use std::ops::{Bound, ControlFlow};
-use std::path::{Path, PathBuf};
+use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use strandline::audit::Severity;
 use strandline::btree::TreeOptions;
 use strandline::sync::{ManualClock, SeededEntropy};
 use strandline::{
-    BackupOptions, CheckpointOptions, CheckpointRef, Contract, Database, Durability, Error, ErrorKind, Options,
-    Progress, Table, TableOptions, Transaction, Workers,
+    CheckpointOptions, CheckpointRef, Contract, Database, Durability, Error, ErrorKind, Options, Table, TableOptions,
+    Transaction, Workers,
 };
 use strandline_vfs::Vfs;
 
 use crate::model::{Bytes, Drop, Level, Refusal};
 use crate::workload::Config;
 
-/// The name of the file that makes a directory of copied files a database.
-pub const MANIFEST: &str = "Strandline.manifest";
+mod backup;
+
+pub use backup::{
+    Ask, Backup, Files, Item, MANIFEST, Since, Told, apply, apply_some, restore, restore_stream, rolled_by_log, seal,
+    told, verify_copy,
+};
 
 /// A refusal: the model's word for it, and what the engine said.
 #[derive(Clone, Debug)]
@@ -263,23 +267,11 @@ impl Db {
         Ok(View(self.0.view(name.map_or(CheckpointRef::Latest, CheckpointRef::Named))?))
     }
 
-    /// The number of the newest checkpoint, as it is stored; 0 when there is none.
-    pub fn number(&self) -> Answer<u64> {
-        Ok(self.0.checkpoints()?.last().map_or(0, |c| c.seq.to_raw()))
-    }
-
-    /// Opens a backup of the log alone.
-    pub fn log_backup(&self) -> Answer<Backup<'_>> {
-        Ok(Backup(self.0.backup(BackupOptions::new().log_only())?))
-    }
-
-    /// Opens a backup.
-    pub fn backup(&self, name: Option<&str>, fresh: bool) -> Answer<Backup<'_>> {
-        let mut options = BackupOptions::new().fresh_checkpoint(fresh);
-        if let Some(name) = name {
-            options = options.checkpoint(name);
-        }
-        Ok(Backup(self.0.backup(options)?))
+    /// The number of the checkpoint of this name, or of the newest, as it is stored; 0 when there is none.
+    pub fn number_of(&self, name: Option<&str>) -> Answer<u64> {
+        let all = self.0.checkpoints()?;
+        let found = if name.is_some() { all.iter().find(|c| c.name.as_deref() == name) } else { all.last() };
+        Ok(found.map_or(0, |c| c.seq.to_raw()))
     }
 
     /// What the verifier finds.
@@ -425,92 +417,4 @@ impl View {
     pub fn get(&self, table: &str, key: &[u8]) -> Answer<Option<Bytes>> {
         Ok(self.0.get(table, key)?.map(|v| Bytes::from(&*v)))
     }
-}
-
-/// One file to copy.
-pub struct Item {
-    /// Its name in the copy.
-    pub name: String,
-    /// Where it is.
-    pub source: PathBuf,
-    /// How many of its bytes.
-    pub size: u64,
-}
-
-/// An open backup.
-pub struct Backup<'d>(strandline::Backup<'d>);
-
-impl Backup<'_> {
-    /// The files to copy; the manifest is not among them.
-    ///
-    /// # Errors
-    /// Whatever the engine refuses; so for all calls below.
-    pub fn items(&self) -> Answer<Vec<Item>> {
-        let items = self.0.items().into_iter().filter(|i| i.name() != MANIFEST);
-        Ok(items.map(|i| Item { name: i.name().to_owned(), source: i.source().to_owned(), size: i.size() }).collect())
-    }
-
-    /// The bytes of the manifest.
-    pub fn manifest(&self) -> Answer<Vec<u8>> {
-        Ok(self.0.manifest())
-    }
-
-    /// Copies everything.
-    pub fn copy_to(&self, dir: &Path) -> Answer<()> {
-        Ok(self.0.copy_to(dir, go_on).map(|_| ())?)
-    }
-
-    /// Writes everything as one stream.
-    pub fn stream(&self, out: &mut Vec<u8>) -> Answer<()> {
-        Ok(self.0.stream_to(out, go_on).map(|_| ())?)
-    }
-
-    /// Copies the segments that were closed since into a copy.
-    pub fn catch_up(&mut self, vfs: &Arc<dyn Vfs>, increment: &Path, copy: &Path) -> Answer<()> {
-        self.0.catch_up()?.copy_to(increment, go_on)?;
-        apply(vfs, increment, copy)
-    }
-
-    /// Removes segments that were listed and that no checkpoint needs.
-    pub fn remove_log(&mut self) -> Answer<()> {
-        Ok(self.0.remove_log().map(|_| ())?)
-    }
-
-    /// Ends the backup.
-    pub fn finish(self) -> Answer<()> {
-        Ok(self.0.finish()?)
-    }
-}
-
-fn go_on(_: &Progress<'_>) -> ControlFlow<()> {
-    ControlFlow::Continue(())
-}
-
-/// Unpacks a stream into a directory.
-///
-/// # Errors
-/// Whatever the engine refuses.
-pub fn restore_stream(vfs: &Arc<dyn Vfs>, stream: &[u8], dir: &Path) -> Answer<()> {
-    let mut stream = stream;
-    let options = strandline::RestoreOptions::default();
-    Ok(strandline::backup::restore_stream(vfs, &mut stream, dir, &options, &mut go_on).map(|_| ())?)
-}
-
-/// What is wrong with a copy.
-///
-/// # Errors
-/// Whatever the engine refuses.
-pub fn verify_copy(vfs: &Arc<dyn Vfs>, dir: &Path) -> Answer<Vec<String>> {
-    let options = strandline::backup::VerifyCopyOptions::default();
-    let report = strandline::backup::verify_copy(vfs, dir, options, &mut go_on)?;
-    let damage = report.findings.iter().filter(|f| f.severity == Severity::Damage);
-    Ok(damage.map(ToString::to_string).collect())
-}
-
-/// Rolls a copy forward by an increment of the log.
-///
-/// # Errors
-/// Whatever the engine refuses.
-pub fn apply(vfs: &Arc<dyn Vfs>, increment: &Path, copy: &Path) -> Answer<()> {
-    Ok(strandline::backup::apply(&**vfs, increment, copy, &mut go_on).map(|_| ())?)
 }

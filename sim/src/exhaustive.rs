@@ -151,6 +151,7 @@ impl State {
     fn after(self, op: &Op) -> Option<Self> {
         match op {
             Op::Backup { .. } => (!self.backup).then_some(Self { backup: true, ..self }),
+            Op::Link { .. } => (!self.backup).then_some(self),
             Op::EndBackup { .. } => self.backup.then_some(Self { backup: false, ..self }),
             Op::CopyAll => self.backup.then_some(self),
             Op::Checkpoint { name: Some(_), .. } => Some(Self { named: true, ..self }),

@@ -145,14 +145,17 @@ impl Base {
                 .at(&root, None)
                 .remedy("apply increments to a copy that was never opened for writing"));
         }
-        let gone = match Manifest::load_copy(vfs, copy) {
-            Ok(manifest) => return Ok(Self { manifest, begun: None }),
-            Err(e) if e.kind() == ErrorKind::NotFound => e,
+        match Manifest::load(vfs, copy) {
+            Ok(manifest) => return Ok(Self { manifest: manifest.with_increments(vfs, copy)?, begun: None }),
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(e),
-        };
+        }
+        // Increments from the log may lie beside a copy whose own manifest waits.
         let manifest = match Manifest::load_file(vfs, &copy.join(BASE_FILE)) {
             Ok(manifest) => manifest,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Err(gone),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                return Manifest::load_copy(vfs, copy).map(|manifest| Self { manifest, begun: None });
+            }
             Err(e) => return Err(e),
         };
         let next = copy.join(NEXT_FILE);
@@ -220,7 +223,8 @@ impl Base {
             new.store_as(vfs, copy, NEXT_FILE)?;
         }
         if self.begun.is_some() {
-            return Ok(());
+            // The earlier run may have failed before this was durable, and nothing may be written until it is.
+            return sync_dir(vfs, copy);
         }
         let path = Manifest::path(copy);
         vfs.rename(&path, &copy.join(BASE_FILE)).map_err(|e| Error::io(e, "put the manifest aside", &path))?;

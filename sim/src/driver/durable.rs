@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::chain::summary_hash;
 use super::session::{Session, Step, expect, read_failed, refusal, same_rows, told};
 use super::world::{Base, Failure};
 use crate::engine::{Answer, Db};
-use crate::model::{Checkpoints, Drop, Level, Logged, Refusal, Rows, TableSet, Taken, Visible};
+use crate::model::{Checkpoints, Drop, Level, Logged, Origin, Refusal, Rows, TableSet, Taken, Visible};
 use crate::oracle::Rule;
 use crate::workload::Trouble;
 
@@ -76,6 +77,13 @@ impl Session<'_, '_> {
             self.ack_point();
             self.world.number(report.number)?;
             self.world.live.checkpoint(name, &taken);
+            let at = self.world.src.event();
+            let held = summary_hash(&self.world.live.committed());
+            let origin = Origin { lineage: self.db.lineage(), number: report.number };
+            self.world.see(origin, Some(held))?;
+            if at.is_multiple_of(4) && self.world.trouble.is_none() {
+                self.check_births()?;
+            }
             self.world.mark("checkpoint");
             return self.check_jobs();
         }

@@ -71,7 +71,7 @@ impl Session<'_, '_> {
 
     /// Work in the background: it writes what is buffered, and takes the checkpoint that is due.
     pub(super) fn drive(&mut self) -> Step {
-        let newest = |s: &Self| s.db.number().map_err(|f| super::session::read_failed(&f));
+        let newest = |s: &Self| s.db.number_of(None).map_err(|f| super::session::read_failed(&f));
         let before = newest(self)?;
         let taken = Taken::default();
         let visible = self.world.live.after_checkpoint(None, &taken);

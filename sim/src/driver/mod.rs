@@ -1,5 +1,7 @@
 //! Puts the engine on simulated disks, tells it what to do, and compares every answer with the model.
 
+mod births;
+mod chain;
 mod copying;
 mod durable;
 mod fleet;
@@ -14,4 +16,4 @@ pub use fleet::Fleet;
 pub use panics::{Hush, take as take_panic};
 pub use run::{Noted, Source, run};
 pub use session::Session;
-pub use world::{COPIES, Copy, Failure, HOME, Marks, Stage, World};
+pub use world::{COPIES, Copy, Failure, HOME, Increment, Marks, Rolled, Seen, Shelf, Stage, World};

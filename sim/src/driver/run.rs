@@ -140,10 +140,12 @@ fn adopt(db: &Db, world: &mut World, before: u64, killed: bool) -> Result<(), Fa
             format!("after {after} it opens with {shown}, allowed: {}", states.join(" or ")),
         ));
     };
-    if let State::Fallen(..) = state {
+    let fallen = matches!(state, State::Fallen(..));
+    if fallen {
         world.mark("fell back");
     }
     world.unsettle();
+    world.reopened_after_failure(fallen);
     if killed && world.logging {
         world.mark(if allowed.states.len() > 1 { "killed with commits at stake" } else { "killed" });
     } else if world.logging {
@@ -167,6 +169,11 @@ fn check_opened(db: &Db, world: &mut World, logging: bool) -> Result<(), Failure
     if !logging {
         world.base = Base::Missing;
     }
+    let lineage = db.lineage();
+    if world.taken.contains(&lineage) {
+        return Err(Failure::new(Rule::SeqOnce, "a restored database goes on under the name of another history"));
+    }
+    world.lineage = Some(lineage);
     let at = world.src.event();
     world.history.opened(visible, logging, at);
     Ok(())

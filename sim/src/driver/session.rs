@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
-use super::copying::Copying;
+use super::copying::{Copying, Wanted};
 use super::meanwhile::{Job, Met};
 use super::world::{Failure, World};
-use crate::engine::{Answer, Backup, Db, Fault, Txn, View};
+use crate::engine::{Answer, Backup, Db, Fault, Files, Txn, View};
 use crate::model::{Bytes, Level, Refusal, Rows};
 use crate::oracle::Rule;
 use crate::workload::{Ends, Op, Trouble, checkpoint_name, key_of, table_name, value_of};
@@ -27,6 +28,8 @@ pub struct Session<'d, 'w> {
     pub(super) views: BTreeMap<u8, View>,
     pub(super) backup: Option<Backup<'d>>,
     pub(super) copying: Option<Copying>,
+    /// A full copy of the open backup, taken for free.
+    pub(super) shadow: Option<Arc<Files>>,
     /// Copies made of the open backup, by number, and how many increments were made.
     pub(super) made: Vec<usize>,
     pub(super) increments: u32,
@@ -84,6 +87,7 @@ impl<'d, 'w> Session<'d, 'w> {
             views: BTreeMap::new(),
             backup: None,
             copying: None,
+            shadow: None,
             made: Vec::new(),
             increments: 0,
             armed: Vec::new(),
@@ -122,7 +126,10 @@ impl<'d, 'w> Session<'d, 'w> {
         match outcome {
             Ok(()) => Ok(true),
             Err(failure) => {
-                self.owed |= matches!(op, Op::Checkpoint { .. } | Op::Backup { .. } | Op::TableLog { .. } | Op::Drive);
+                self.owed |= matches!(
+                    op,
+                    Op::Checkpoint { .. } | Op::Backup { .. } | Op::Link { .. } | Op::TableLog { .. } | Op::Drive
+                );
                 self.excuse(failure)
             }
         }
@@ -268,7 +275,15 @@ impl<'d, 'w> Session<'d, 'w> {
             Op::Create { table, unlogged } => self.create_table(&table_name(*table), !unlogged),
             Op::DropTable { table, force } => self.drop_table(&table_name(*table), *force),
             Op::Rename { table, to } => self.rename_table(&table_name(*table), &table_name(*to)),
-            Op::Backup { name, fresh } => self.open_backup(name.map(checkpoint_name).as_deref(), *fresh),
+            Op::Backup { name, fresh, since, label, shape } => {
+                let (name, fresh, since) = (*name, *fresh, *since);
+                self.open_backup(&Wanted { name, fresh, since, label: *label, shape: *shape })
+            }
+            Op::Link { from, how, fresh, hurt } => self.link(*from, *how, *fresh, *hurt),
+            Op::Apply { increment, copy } => self.apply_any(*increment, *copy),
+            Op::Release { what } => self.release(*what),
+            Op::Restore { copy, table } => self.restore(*copy, *table),
+            Op::Spoil { copy } => self.spoil(*copy),
             Op::CopyStep { pieces } => self.copy_step(*pieces),
             Op::CopyAll => self.copy_all(),
             Op::Stream => self.stream(),

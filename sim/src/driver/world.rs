@@ -1,16 +1,20 @@
 //! One run: the disks, the model beside them, and the record of what was done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fleet::Fleet;
-use crate::disk::{Act, Barrier, Call, Fault, Profile, Report, SimDisk, SyncFailure};
-use crate::engine::Home;
-use crate::model::{History, Live, Refusal, Visible};
+use crate::disk::{Act, Barrier, Call, Fault, Image, Profile, Report, SimDisk, SyncFailure};
+use crate::engine::{self, Home};
+use crate::model::{History, Live, Origin, Refusal, Visible};
 use crate::oracle::Rule;
+use crate::oracle::structure::State;
 use crate::workload::{Config, Sight, Trouble};
+
+/// Moments of the second disk that are kept.
+const SHELVES: usize = 12;
 
 /// Every kind of call.
 const CALLS: [Call; 13] = [
@@ -70,11 +74,15 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What a copy becomes by one act of copying: all of it, or an increment of the log.
+/// What a copy becomes by one act of copying: all of it, or an increment.
 #[derive(Clone)]
 pub struct Stage {
+    /// The increment of blocks that makes it so, by its directory.
+    pub increment: Option<PathBuf>,
     /// What it must show when it is opened afterwards (K1).
     pub expected: Visible,
+    /// The checkpoint that it is of then.
+    pub origin: Origin,
     /// The event of the second disk at which the act began.
     pub begun: u64,
     /// The event of the second disk at which it was complete.
@@ -94,6 +102,76 @@ pub struct Copy {
     pub log: Option<(usize, usize)>,
     /// Segments that it lacks may have been removed, or a table's rows may be in neither it nor the log.
     pub unsure: bool,
+    /// The checkpoint that it is of.
+    pub origin: Origin,
+    /// By what kind of increment it came forward.
+    pub rolled: Option<Rolled>,
+    /// It holds chosen tables only, so that no increment fits.
+    pub targeted: bool,
+    /// How many increments of blocks were applied.
+    pub links: u32,
+    /// The event of the second disk from which on it is no copy any more: somebody opened it.
+    pub spoiled: Option<u64>,
+}
+
+/// By what kind of increment a copy came forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rolled {
+    /// Of blocks.
+    Blocks,
+    /// Of the log.
+    Log,
+}
+
+/// An increment of blocks in a directory of its own.
+#[derive(Clone)]
+pub struct Increment {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Where it starts.
+    pub since: Origin,
+    /// The checkpoint it brings.
+    pub origin: Origin,
+    /// What a copy must show once it is applied.
+    pub expected: Visible,
+    /// Where the log goes on then, see [`Copy::log`].
+    pub log: Option<(usize, usize)>,
+    /// A full copy at the same pin, taken for free.
+    pub shadow: Option<Arc<engine::Files>>,
+    /// How its ranges are shaped, see [`engine::Ask`].
+    pub shape: u8,
+    /// The event of the second disk at which it was begun.
+    pub begun: u64,
+    /// The one at which it was complete.
+    pub acked: Option<u64>,
+}
+
+/// An origin that somebody may have noted.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// It.
+    pub origin: Origin,
+    /// The event of the first disk at which it was.
+    pub at: u64,
+    /// The event at which the backup was opened that was open then: a crash before its end takes the origin back.
+    pub under_pin: Option<u64>,
+    /// It was taken back.
+    pub lost: bool,
+    /// The events of the first disk at which its release was called for and acknowledged.
+    pub released: Option<(u64, Option<u64>)>,
+    /// Whether it still works is not known.
+    pub unsure: bool,
+}
+
+/// The second disk as it was at some event of the first, for those who go on from a crash of the first.
+#[derive(Clone)]
+pub struct Shelf {
+    /// The event.
+    pub at: u64,
+    /// The disk.
+    pub image: Image,
+    /// The copies on it that were complete.
+    pub copies: Vec<Copy>,
 }
 
 /// Whether the database has had a full backup that increments of its log build on.
@@ -115,6 +193,14 @@ impl Copy {
         let begun = self.stages.iter().rposition(|s| s.begun <= at).map_or(0, |n| n + 1);
         let from = done.map_or(0, |n| n + 1);
         (done.map(|n| &self.stages[n]), &self.stages[from..begun.max(from)])
+    }
+
+    /// The copy as it stands, elsewhere: for a world of its own.
+    #[must_use]
+    pub fn standing(&self, dir: &Path) -> Self {
+        let stages = self.stages.iter().rev().filter(|s| s.acked.is_some()).take(1);
+        let stages = stages.map(|s| Stage { begun: 0, acked: Some(0), increment: None, ..s.clone() }).collect();
+        Self { dir: dir.to_owned(), stages, log: None, ..self.clone() }
     }
 
     /// True once it is whole.
@@ -157,6 +243,26 @@ pub struct World {
     /// Fingerprints of other states that the disk, when it was given to this world, might as well have shown: until the
     /// first open has succeeded nobody has seen which one it is.
     pub unseen: Vec<u128>,
+    /// Increments on the second disk.
+    pub increments: Vec<Increment>,
+    /// Origins that were seen, oldest first.
+    pub seen: Vec<Seen>,
+    /// What each checkpoint held that was seen, and the event at which.
+    pub identities: BTreeMap<Origin, (u128, u64)>,
+    /// Names of histories that the database must not have once it is open: those of what it was copied from.
+    pub taken: BTreeSet<u64>,
+    /// The name of its history, once it was open.
+    pub lineage: Option<u64>,
+    /// The live blocks of checkpoints of this history, as they were when each was the newest.
+    pub births: Vec<State>,
+    /// What is made on the second disk has this in its name, so that nobody takes the place of another.
+    pub place: String,
+    /// The event of the first disk at which the present backup was opened.
+    pub pinned_at: Option<u64>,
+    /// When backups were over, by when they were opened.
+    pub unpinned: BTreeMap<u64, u64>,
+    /// The second disk at earlier moments.
+    pub shelves: Vec<Shelf>,
     /// Numbers of checkpoints that were acknowledged, each with the event at which.
     pub numbers: Vec<(u64, u64)>,
     /// There is a log at present.
@@ -190,7 +296,12 @@ impl World {
     /// A world around a disk that exists, whose database in `home` shows `visible` when it is opened.
     #[must_use]
     pub fn on(src: SimDisk, home: &Path, config: &Config, visible: Visible) -> Self {
-        let dst = SimDisk::new(src.profile());
+        Self::with(src.clone(), SimDisk::new(src.profile()), home, config, visible)
+    }
+
+    /// The same with a second disk that exists as well.
+    #[must_use]
+    pub fn with(src: SimDisk, dst: SimDisk, home: &Path, config: &Config, visible: Visible) -> Self {
         src.record_barriers(true);
         dst.record_barriers(true);
         let (here, there) = if home.starts_with(COPIES) { ("dst", "src") } else { ("src", "dst") };
@@ -210,6 +321,16 @@ impl World {
             hurt: None,
             created: None,
             unseen: Vec::new(),
+            increments: Vec::new(),
+            seen: Vec::new(),
+            identities: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            lineage: None,
+            births: Vec::new(),
+            place: String::new(),
+            pinned_at: None,
+            unpinned: BTreeMap::new(),
+            shelves: Vec::new(),
             numbers: Vec::new(),
             logging: false,
             base: Base::Missing,
@@ -299,7 +420,10 @@ impl World {
     pub fn unsettle(&mut self) {
         let last = self.done.last().map_or("", |(_, op)| op.as_str());
         let is = |words: &[&str]| words.iter().any(|word| last.starts_with(word));
-        let (opens, changes) = (is(&["backup"]), is(&["create", "drop-table", "rename", "table-log", "end-backup"]));
+        let (opens, changes) = (
+            is(&["backup", "link"]),
+            is(&["create", "drop-table", "rename", "table-log", "end-backup", "link", "release"]),
+        );
         let died = !matches!(self.trouble, Some(Trouble::Full));
         if changes && died {
             self.copies.iter_mut().for_each(|copy| copy.unsure = true);
@@ -307,6 +431,119 @@ impl World {
         if opens || is(&["table-log"]) || (changes && died && self.base == Base::There) {
             self.base = Base::Unsure;
         }
+    }
+
+    /// Notes an origin. It must not have named another state before.
+    ///
+    /// # Errors
+    /// When it did.
+    pub fn see(&mut self, origin: Origin, held: Option<u128>) -> Result<(), Failure> {
+        let at = self.src.event();
+        if let Some(held) = held {
+            let (before, since) = *self.identities.entry(origin).or_insert((held, at));
+            if before != held {
+                let text = format!("origin {origin} names one state at event {since} and another one at {at}");
+                return Err(Failure::new(Rule::SeqOnce, text));
+            }
+        }
+        if self.seen.iter().all(|s| s.origin != origin) {
+            let under_pin = self.pinned_at;
+            self.seen.push(Seen { origin, at, under_pin, lost: false, released: None, unsure: false });
+        }
+        Ok(())
+    }
+
+    /// The database was opened again after its disk failed or its process died, and fell back if `fallen` says so.
+    pub fn reopened_after_failure(&mut self, fallen: bool) {
+        for seen in &mut self.seen {
+            seen.lost |= fallen && seen.under_pin.is_some() && seen.under_pin == self.pinned_at;
+            // What was released meanwhile is released in a checkpoint that may be gone.
+            seen.unsure |= seen.released.is_some_and(|(_, acked)| acked.is_none());
+            seen.under_pin = None;
+        }
+        if fallen && let Some(pinned_at) = self.pinned_at {
+            let undone = |s: &&mut Seen| s.released.is_some_and(|(at, _)| at >= pinned_at);
+            self.seen.iter_mut().filter(undone).for_each(|s| s.unsure = true);
+        }
+        self.pinned_at = None;
+    }
+
+    /// The world of those who go on after a power cut of the first disk at event `cut`: with this disk, which will show
+    /// `visible`, and the second one as it was then.
+    #[must_use]
+    pub fn after_cut(&self, disk: SimDisk, visible: Visible, cut: u64, pinned: bool) -> Self {
+        let shelf = self.shelves.iter().rev().find(|s| s.at <= cut);
+        let mut world = match shelf {
+            None => Self::on(disk, &self.home, &self.config, visible),
+            Some(shelf) => Self::with(disk, shelf.image.boot(), &self.home, &self.config, visible),
+        };
+        world.copies = shelf.map(|s| s.copies.clone()).unwrap_or_default();
+        world.seen = self.seen_at(cut, pinned);
+        world.taken.clone_from(&self.taken);
+        world.after(self, cut)
+    }
+
+    /// What had been acknowledged before the cut stays taken, even if the checkpoint itself is given up. Numbers of this world
+    /// come later than all events of that one.
+    fn after(mut self, before: &Self, cut: u64) -> Self {
+        let taken = before.numbers.iter().filter(|(event, _)| *event <= cut);
+        self.numbers = taken.map(|(_, number)| (0, *number)).collect();
+        let held = before.identities.iter().filter(|(_, (_, event))| *event <= cut);
+        self.identities = held.map(|(origin, (held, _))| (*origin, (*held, 0))).collect();
+        self.seen.iter_mut().for_each(|s| s.at = 0);
+        self.place = format!("{}again-", before.place);
+        self
+    }
+
+    /// The world of somebody who opens a copy, as it is on an image of the second disk. The other copies on it stand on a disk
+    /// of their own there, so that the restored database can roll them forward.
+    #[must_use]
+    pub fn at_copy(&self, image: &Image, copy: &Copy, visible: Visible, event: u64) -> Self {
+        let mut world = Self::with(image.boot(), image.boot(), &copy.dir, &self.config, visible);
+        let (done, begun) = copy.at(event);
+        let origin = begun.last().or(done).map(|s| s.origin).unwrap_or_default();
+        let whole = |c: &&Copy| c.dir != copy.dir && c.is_complete() && c.at(event).1.is_empty() && c.spoiled.is_none();
+        let last = |c: &&Copy| c.stages.last().is_some_and(|s| s.acked.is_some_and(|a| a <= event));
+        let others =
+            self.copies.iter().filter(|c| whole(c) && last(c) && !c.targeted && c.origin.number <= origin.number);
+        let placed = |c: &Copy| c.standing(&world.shelf.join(c.dir.file_name().unwrap_or_default()));
+        world.copies = others.map(placed).collect();
+        world.seen = self.seen.iter().filter(|s| !s.lost && s.origin.number <= origin.number).cloned().collect();
+        world.seen.iter_mut().for_each(|s| {
+            s.unsure |= s.released.is_some();
+            s.under_pin = None;
+        });
+        world.taken.extend(self.lineage);
+        world.place = format!("{}there-", self.place);
+        world
+    }
+
+    /// What somebody knows of the origins who opens the database after a power cut at event `cut`. With `pinned` it may have
+    /// fallen back.
+    #[must_use]
+    pub fn seen_at(&self, cut: u64, pinned: bool) -> Vec<Seen> {
+        let known = self.seen.iter().filter(|s| s.at <= cut && !s.lost).cloned();
+        let known = known.map(|mut s| {
+            s.released = s.released.filter(|(called, _)| *called <= cut);
+            let half = s.released.is_some_and(|(_, acked)| acked.is_none_or(|a| a > cut));
+            let open = |at: u64| self.unpinned.get(&at).is_none_or(|end| cut <= *end);
+            s.unsure |= half || pinned && (s.under_pin.is_some_and(open) || s.released.is_some());
+            s.under_pin = None;
+            s
+        });
+        known.collect()
+    }
+
+    /// Keeps the second disk as it is now, for those who go on from a crash of the first.
+    pub fn keep_shelf(&mut self) {
+        let copies = self.copies.iter().filter(|c| c.is_complete() && c.spoiled.is_none());
+        let copies: Vec<Copy> = copies.map(|c| c.standing(&c.dir)).collect();
+        let frame = self.dst.snapshot().frame();
+        let shelf = Shelf { at: self.src.event(), image: frame.image(&frame.all()), copies };
+        if self.shelves.len() >= SHELVES {
+            self.shelves.remove(0);
+        }
+        self.shelves.push(shelf);
     }
 
     /// Counts something.
@@ -328,6 +565,9 @@ impl World {
             copy: self.logging
                 && self.config.keep
                 && (self.base != Base::There || self.copies.iter().any(|c| c.log.is_some() && c.is_complete())),
+            copies: self.copies.iter().filter(|c| c.is_complete() && c.spoiled.is_none()).count(),
+            increments: self.increments.iter().filter(|i| i.acked.is_some()).count(),
+            seen: self.seen.len(),
         }
     }
 

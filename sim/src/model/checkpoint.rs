@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::rows::TableSet;
-use super::visible::Visible;
+use super::visible::{Labels, Visible};
 
 /// One retained checkpoint.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Retained {
     pub tables: TableSet,
     /// Which of its tables were out of the log then.
     pub unlogged: BTreeSet<u32>,
+    /// The labels of origins then.
+    pub labels: Labels,
 }
 
 /// One drop of a checkpoint call.
@@ -62,15 +64,21 @@ pub struct Checkpoints {
     pinned: Option<u64>,
     /// Tables with checkpoint durability only.
     pub unlogged: BTreeSet<u32>,
+    /// The labels of origins.
+    pub labels: Labels,
 }
 
 impl Checkpoints {
     /// Starts from what a database shows when it is opened.
     #[must_use]
     pub fn resume(visible: &Visible) -> Self {
-        let mut all = Self { unlogged: visible.unlogged.clone(), ..Self::default() };
+        let (unlogged, labels) = (visible.unlogged.clone(), visible.labels.clone());
+        let mut all = Self { unlogged, labels, ..Self::default() };
         for (name, tables) in visible.named.iter().filter(|(name, _)| Some(name) != visible.newest.as_ref()) {
             all.push(Some(name.clone()), tables.clone());
+            if let (Some(last), Some(labels)) = (all.list.last_mut(), visible.then.get(name)) {
+                last.labels.clone_from(labels);
+            }
         }
         all.push(visible.newest.clone(), visible.latest.clone());
         all
@@ -140,6 +148,12 @@ impl Checkpoints {
         self.take(None, &Taken::default(), tables);
     }
 
+    /// The labels change: a change of the catalog like others.
+    pub fn relabel(&mut self, change: impl FnOnce(&mut Labels)) {
+        change(&mut self.labels);
+        self.change_catalog(|_| ());
+    }
+
     /// A dropped table goes from every checkpoint, under whatever name.
     pub fn drop_table(&mut self, table: u32) {
         self.change_catalog(|_| ());
@@ -167,7 +181,16 @@ impl Checkpoints {
             newest: newest.and_then(|c| c.name.clone()),
             named: self.all_named(),
             unlogged: self.unlogged.clone(),
+            labels: self.labels.clone(),
+            then: self.then(u64::MAX),
         }
+    }
+
+    /// The labels that the named checkpoints up to a place in the order know.
+    #[must_use]
+    pub fn then(&self, ord: u64) -> BTreeMap<String, Labels> {
+        let upto = self.list.iter().filter(|c| c.ord <= ord);
+        upto.filter_map(|c| Some((c.name.clone()?, c.labels.clone()))).collect()
     }
 
     /// Opens a view; false when there is no such checkpoint.
@@ -211,7 +234,8 @@ impl Checkpoints {
     }
 
     fn push(&mut self, name: Option<String>, tables: TableSet) {
-        self.list.push(Retained { ord: self.next, name, tables, unlogged: self.unlogged.clone() });
+        let (unlogged, labels) = (self.unlogged.clone(), self.labels.clone());
+        self.list.push(Retained { ord: self.next, name, tables, unlogged, labels });
         self.next += 1;
     }
 

@@ -287,7 +287,7 @@ impl History {
         for (_, tables) in &mut named {
             tables.retain(|_, rows| state.names.values().any(|id| *id == rows.table()));
         }
-        Visible { latest, newest: None, named, unlogged: state.unlogged.clone() }
+        Visible { latest, newest: None, named, unlogged: state.unlogged.clone(), ..base.clone() }
     }
 
     /// True when there was a log at all times since that era.

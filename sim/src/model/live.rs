@@ -6,7 +6,7 @@ use super::checkpoint::{Checkpoints, Taken};
 use super::log::Logged;
 use super::rows::{Rows, TableSet};
 use super::txn::{RowsById, Transactions};
-use super::visible::Visible;
+use super::visible::{Origin, Visible};
 
 /// The backup that is open.
 #[derive(Clone)]
@@ -17,6 +17,14 @@ pub struct OpenBackup {
     pub tables: BTreeSet<u32>,
     /// Where the log goes on that its copies hold: the era, and the entry of the checkpoint. `None`: they hold no log.
     pub log: Option<(usize, usize)>,
+    /// Where an increment on top of it starts.
+    pub origin: Origin,
+    /// Where it starts itself, if it is an increment.
+    pub since: Option<Origin>,
+    /// How its ranges are shaped.
+    pub shape: u8,
+    /// The label that it leaves when it ends well.
+    pub label: Option<String>,
 }
 
 /// Everything that a live call may depend on.
@@ -139,8 +147,12 @@ impl Live {
             newest: at.name.clone(),
             named: self.checkpoints.named_up_to(at.ord),
             unlogged: unlogged.intersection(&held).copied().collect(),
+            labels: if name.is_some() { at.labels.clone() } else { self.checkpoints.labels.clone() },
+            then: self.checkpoints.then(at.ord),
         };
-        self.backup = Some(OpenBackup { copy, tables: self.tables.values().copied().collect(), log: None });
+        let tables = self.tables.values().copied().collect();
+        let (log, origin) = (None, Origin::default());
+        self.backup = Some(OpenBackup { copy, tables, log, origin, since: None, shape: 0, label: None });
         self.checkpoints.pin();
         Some(())
     }

@@ -200,7 +200,7 @@ impl LogChain {
         for (_, tables) in &mut named {
             tables.retain(|_, rows| alive.contains(&rows.table()));
         }
-        Visible { latest, newest: None, named, unlogged: state.unlogged.clone() }
+        Visible { latest, newest: None, named, unlogged: state.unlogged.clone(), ..base.clone() }
     }
 }
 

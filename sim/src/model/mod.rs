@@ -39,4 +39,4 @@ pub use live::{Live, OpenBackup};
 pub use log::{Entry, Level, LogChain, Logged};
 pub use rows::{Bytes, Digest, Rows, Summary, TableSet, row_hash, text_hash};
 pub use txn::{Refusal, RowsById, Transactions, Txn};
-pub use visible::{Visible, fingerprint, summary};
+pub use visible::{Labels, Origin, Visible, fingerprint, summary};

@@ -126,7 +126,7 @@ fn guarded(look: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
 fn copies(world: &World, dice: &mut dyn Dice, times: u32) -> Result<(), Failure> {
     let frame = world.dst.snapshot().frame();
     let image = frame.image(&frame.all());
-    for copy in world.copies.iter().filter(|c| c.sealed && c.is_complete()) {
+    for copy in world.copies.iter().filter(|c| c.sealed && c.is_complete() && c.spoiled.is_none()) {
         let dir = Path::new("/").join(copy.dir.components().skip(2).collect::<PathBuf>());
         let member = |path: &PathBuf| Path::new("/").join(path).starts_with(&dir);
         let files: Vec<(PathBuf, Vec<u8>)> = image
@@ -135,6 +135,7 @@ fn copies(world: &World, dice: &mut dyn Dice, times: u32) -> Result<(), Failure>
             .filter_map(|(path, bytes)| Some((path, bytes?)))
             .filter(|(path, bytes)| member(path) && !bytes.is_empty())
             .collect();
+        let files = listed(files);
         for _ in 0..if files.is_empty() { 0 } else { times } {
             let disk = image.boot();
             let Some(what) = strike(&disk, &files, &[], dice) else { continue };
@@ -152,6 +153,24 @@ fn copies(world: &World, dice: &mut dyn Dice, times: u32) -> Result<(), Failure>
         }
     }
     Ok(())
+}
+
+/// The files as far as the manifest lists them: a longer tail is nobody's, and nobody looks at it.
+fn listed(mut files: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
+    let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let manifest = files.iter().find(|(path, _)| name(path) == engine::MANIFEST);
+    let Some(told) = manifest.and_then(|(_, bytes)| engine::told(bytes)) else { return files };
+    for (path, bytes) in &mut files {
+        if let Some((_, size)) = told.files.iter().find(|(listed, _)| *listed == name(path)) {
+            bytes.truncate(*size as usize);
+        }
+    }
+    // Segments from before the copy, which an increment that was laid beside it has brought, are not part of it.
+    let segment = |name: &str| name.starts_with("StrandlineLog.");
+    let first = told.files.iter().map(|(name, _)| name).find(|name| segment(name));
+    let early = |name: &str| segment(name) && first.is_some_and(|first| name < first.as_str());
+    files.retain(|(path, bytes)| !bytes.is_empty() && !early(&name(path)));
+    files
 }
 
 fn strike(disk: &SimDisk, files: &[(PathBuf, Vec<u8>)], older: &[Barrier], dice: &mut dyn Dice) -> Option<String> {

@@ -5,10 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use strandline_vfs::Vfs;
+
 use super::observe::{self, Shown};
 use super::rule::Rule;
 use crate::disk::{AtomKind, Barrier, Choice, Damage, Event, Frame, Image, Limits, SimDisk, canonical};
-use crate::driver::{self, Failure, Fleet, Marks, World};
+use crate::driver::{self, Failure, Fleet, Marks, Stage, World};
 use crate::engine::{self, Home};
 use crate::model::{Allowed, History, Refusal, State, Visible, text_hash};
 use crate::workload::{Config, Op, parse};
@@ -121,6 +123,8 @@ pub struct Judge {
     pub count: Count,
     verdicts: HashMap<(u64, u64), Arc<Outcome>>,
     crashed: BTreeSet<(u64, u64)>,
+    /// Images of copies on which an interrupted increment was repeated.
+    applied: BTreeSet<u64>,
 }
 
 /// Forget verdicts beyond this many, to bound memory.
@@ -130,7 +134,13 @@ impl Judge {
     /// A judge who has seen nothing.
     #[must_use]
     pub fn new(effort: Effort) -> Self {
-        Self { effort, count: Count::default(), verdicts: HashMap::new(), crashed: BTreeSet::new() }
+        Self {
+            effort,
+            count: Count::default(),
+            verdicts: HashMap::new(),
+            crashed: BTreeSet::new(),
+            applied: BTreeSet::new(),
+        }
     }
 
     /// Judges everything that crashes of this world's disks may leave, at barriers from event `since` on. Gives back the
@@ -146,6 +156,7 @@ impl Judge {
         if self.verdicts.len() > VERDICTS {
             self.verdicts.clear();
             self.crashed.clear();
+            self.applied.clear();
         }
         world.src.mark("end");
         world.dst.mark("end");
@@ -217,8 +228,11 @@ impl Judge {
             // record that seemed torn holds after all, and no one has seen anything else.
             let print = |s: &State| world.history.fingerprint(&allowed, *s);
             let unseen = allowed.states.iter().filter(|_| damaged).map(print).collect();
-            self.crash_recovery(image, hash, world, (visible, unseen), (barrier.event, depth - 1))
-                .map_err(|f| f.at(format!("recovery of image {hash:016x}")))?;
+            let fallen = |s: &State| matches!(s, State::Fallen(..));
+            let pinned = allowed.pinned || allowed.states.iter().any(fallen);
+            let mut after = world.after_cut(image.boot(), visible, barrier.event, pinned);
+            after.unseen = unseen;
+            self.crash_recovery(after, hash, depth - 1).map_err(|f| f.at(format!("recovery of image {hash:016x}")))?;
         }
         Ok(())
     }
@@ -289,23 +303,9 @@ impl Judge {
     }
 
     /// Recovers the image with barriers recorded, lets a tail of work follow, and judges all of that (O2).
-    fn crash_recovery(
-        &mut self,
-        image: &Image,
-        hash: u64,
-        before: &World,
-        (visible, unseen): (Visible, Vec<u128>),
-        (cut, depth): (u64, u32),
-    ) -> Result<(), Failure> {
+    fn crash_recovery(&mut self, mut world: World, hash: u64, depth: u32) -> Result<(), Failure> {
         self.count.nested += 1;
-        let disk = image.boot();
-        let mut world = World::on(disk, &before.home, &before.config, visible);
-        world.unseen = unseen;
         world.chance = hash << 8;
-        // What had been acknowledged before the cut stays taken, even if the checkpoint itself is given up. Numbers of this
-        // world come later than all events of that one.
-        let taken = before.numbers.iter().filter(|(event, _)| *event <= cut);
-        world.numbers = taken.map(|(_, number)| (0, *number)).collect();
         let tail = tail(hash);
         let in_recovery = |world: &World, f: Failure| match world.created {
             None if f.rule != Rule::Typed => Failure { rule: Rule::Idempotent, ..f },
@@ -329,6 +329,12 @@ impl Judge {
         if !world.copies.is_empty() {
             dst.iter().try_for_each(|barrier| self.copies(&world, barrier, &limits, 0))?;
         }
+        for (mark, n) in world.marks.iter().filter(|(mark, _)| mark.contains("increment")) {
+            *self.count.marks.entry(mark).or_default() += n;
+        }
+        if world.marks.contains_key("increment applied") {
+            *self.count.marks.entry("increment after a power cut").or_default() += 1;
+        }
         self.count.worlds += 1;
         Ok(())
     }
@@ -339,7 +345,7 @@ impl Judge {
         for choice in &canonical(&frame, limits) {
             let image = frame.image(choice);
             let hash = image.hash();
-            for copy in &world.copies {
+            for copy in world.copies.iter().filter(|c| c.spoiled.is_none_or(|at| barrier.event < at)) {
                 self.count.states += 1;
                 let outcome = self.outcome(&image, hash, &world.config, &copy.dir, false);
                 let (done, begun) = copy.at(barrier.event);
@@ -351,20 +357,54 @@ impl Judge {
                     f.at(place).at(describe(&world.dst, &frame, choice, None))
                 };
                 let shown = copy_verdict(&outcome, &expected, complete).map_err(at)?;
+                if let Some(stage) = begun.last().filter(|s| !complete && s.increment.is_some()) {
+                    self.go_on(world, &image, hash, (&copy.dir, stage)).map_err(at)?;
+                }
                 if let Some(expected) = shown
                     && depth > 0
                     && self.wants_crash(hash, &world.config)
                 {
                     let newest = if let Outcome::Shown(s) = &*outcome { s.newest.clone() } else { None };
                     let visible = Visible { newest, ..expected.clone() };
-                    let at_copy = World::on(image.boot(), &copy.dir, &world.config, Visible::default());
-                    self.crash_recovery(&image, hash, &at_copy, (visible, Vec::new()), (0, 0))
+                    let restored = world.at_copy(&image, copy, visible, barrier.event);
+                    self.crash_recovery(restored, hash, 0)
                         .map_err(|f| f.at(format!("the copy {} is opened", copy.dir.display())))
                         .map_err(at)?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Judge {
+    /// A power cut has interrupted an increment that was being applied: applied again, it brings the copy to its new state.
+    fn go_on(&mut self, world: &World, image: &Image, hash: u64, (dir, stage): (&Path, &Stage)) -> Result<(), Failure> {
+        let (Some(increment), true) =
+            (&stage.increment, self.applied.insert(hash ^ text_hash(dir.as_os_str().as_encoded_bytes()) as u64))
+        else {
+            return Ok(());
+        };
+        let disk = image.boot();
+        let name = dir.components().nth(1).map(|c| c.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
+        let fleet: Arc<dyn Vfs> = Arc::new(Fleet::new(&[(&name, disk.clone())]));
+        let again = || engine::apply(&fleet, increment, dir);
+        match catch_unwind(AssertUnwindSafe(again)) {
+            Err(_) => return Err(Failure::new(Rule::Typed, driver::take_panic())),
+            Ok(Err(f)) => {
+                return Err(Failure::new(
+                    Rule::ChainFull,
+                    format!("an interrupted increment cannot be repeated: {}", f.text),
+                ));
+            }
+            Ok(Ok(())) => {}
+        }
+        *self.count.marks.entry("apply repeated after a power cut").or_default() += 1;
+        let outcome = open_image(disk, &world.config, dir, false, true, hash);
+        copy_verdict(&outcome, &[&stage.expected], true)
+            .map(|_| ())
+            .map_err(|f| Failure { rule: if f.rule == Rule::FullModel { Rule::ChainFull } else { f.rule }, ..f })
+            .map_err(|f| f.at("the interrupted increment was applied again"))
     }
 }
 
@@ -518,7 +558,16 @@ fn torn<'c>(frame: &Frame, choices: &'c [Choice], most: usize) -> Vec<(&'c Choic
 
 /// What follows a recovery before the next crash; which of the tails depends on the image.
 fn tail(hash: u64) -> Vec<Op> {
-    let lines: &[&str] = match hash >> 8 & 3 {
+    let lines: &[&str] = match hash >> 8 & 7 {
+        4 => &["link from=0 how=0 fresh", "put t0 k1 = #900001 x60", "checkpoint", "link from=1 how=1 hurt=9"],
+        5 => &[
+            "put t0 k1 = #900001 x60",
+            "link from=0 how=2 fresh",
+            "backup since=0 label=mon",
+            "end-backup",
+            "release all",
+        ],
+        6 => &["create t3", "put t3 k1 = #900001 x60", "checkpoint", "link from=2 how=1", "link from=0 how=3"],
         0 => &["put t0 k1 = #900001 x60", "checkpoint", "delete t0 k1", "checkpoint b"],
         1 => &["backup", "batch t0 k3 +1 *12 = #900001 x60", "checkpoint", "copy-all", "end-backup", "checkpoint"],
         2 => &["create t3", "put t3 k1 = #900001 x60", "checkpoint a", "verify", "restart", "checkpoint drop-all"],

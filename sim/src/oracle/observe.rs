@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Bound;
 
 use crate::engine::{Answer, Db, Fault};
-use crate::model::{Bytes, Digest, Refusal, Summary, fingerprint};
+use crate::model::{Bytes, Digest, Labels, Refusal, Summary, fingerprint};
 
 /// What a database showed when it was opened.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Shown {
     pub named: Vec<(String, Summary)>,
     /// The name of the newest checkpoint.
     pub newest: Option<String>,
+    /// The labels of origins.
+    pub labels: Labels,
     /// All of that in one number, comparable with [`crate::model::Visible::fingerprint`].
     pub fingerprint: u128,
 }
@@ -22,7 +24,8 @@ pub struct Shown {
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.latest)?;
-        self.named.iter().try_for_each(|(name, tables)| write!(f, ", `{name}` {tables:?}"))
+        self.named.iter().try_for_each(|(name, tables)| write!(f, ", `{name}` {tables:?}"))?;
+        self.labels.iter().try_for_each(|(label, origin)| write!(f, ", {label}={origin}"))
     }
 }
 
@@ -48,8 +51,9 @@ pub fn show(db: &Db) -> Answer<Shown> {
         }
         named.push((name, tables));
     }
-    let fingerprint = fingerprint(&latest, &db.unlogged()?, named.iter().map(|(n, s)| (n.as_str(), s)));
-    Ok(Shown { latest, named, newest: db.newest()?, fingerprint })
+    let labels = db.origins()?;
+    let fingerprint = fingerprint(&latest, &db.unlogged()?, &labels, named.iter().map(|(n, s)| (n.as_str(), s)));
+    Ok(Shown { latest, named, newest: db.newest()?, labels, fingerprint })
 }
 
 fn digest(rows: &[(Bytes, Bytes)]) -> Answer<Digest> {

@@ -53,8 +53,34 @@ pub enum Rule {
     Honest,
     /// Once faults stop, work goes on.
     Live,
-    /// No number of a checkpoint is given twice.
+    /// No number of a checkpoint is given twice, nor does one origin name two states.
     SeqOnce,
+    /// A base with its increments shows what a full copy at the same pin shows.
+    ChainFull,
+    /// A base with its increments agrees with such a full copy in every live byte.
+    Bytes,
+    /// No block is younger than the one that refers to it, and each says of itself what its address says.
+    Mono,
+    /// Births agree with what the disk saw being written.
+    Stamp,
+    /// The walk that stops at old blocks finds what the walk over all blocks finds.
+    Walk,
+    /// Every live byte that differs from the base is in a range.
+    Superset,
+    /// Ranges hold nothing else, up to the allowance that is declared.
+    Tight,
+    /// The list of files is that of the pinned state.
+    Members,
+    /// A backup of a restored backup is that backup.
+    Compose,
+    /// The restore of one table is that table, and nothing more.
+    Point,
+    /// The order in which files are copied does not matter.
+    AnyOrder,
+    /// Taking a backup changes nothing at the source but what is declared.
+    ReadOnly,
+    /// Each origin that is listed works; what was acknowledged survives; what was released is refused.
+    IdLife,
 }
 
 impl Rule {
@@ -87,6 +113,19 @@ impl Rule {
             Self::Honest => "honest",
             Self::Live => "live",
             Self::SeqOnce => "seq-once",
+            Self::ChainFull => "chain=full",
+            Self::Bytes => "bytes",
+            Self::Mono => "mono",
+            Self::Stamp => "stamp",
+            Self::Walk => "walk",
+            Self::Superset => "superset",
+            Self::Tight => "tight",
+            Self::Members => "members",
+            Self::Compose => "compose",
+            Self::Point => "point",
+            Self::AnyOrder => "any-order",
+            Self::ReadOnly => "read-only",
+            Self::IdLife => "id-life",
         }
     }
 }

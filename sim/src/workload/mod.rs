@@ -12,5 +12,5 @@
 mod op;
 mod plan;
 
-pub use op::{Ends, KEYS, Op, Trouble, checkpoint_name, key_of, parse, table_name, value_of};
+pub use op::{Ends, From, KEYS, LABELS, Op, Trouble, checkpoint_name, key_of, label_name, parse, table_name, value_of};
 pub use plan::{Config, Dice, Plan, Sight};

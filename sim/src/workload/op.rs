@@ -122,9 +122,39 @@ pub enum Op {
         table: u8,
         to: u8,
     },
+    /// Full, or since an origin; with a label for its own origin, and ranges in one of a few shapes.
     Backup {
         name: Option<u8>,
         fresh: bool,
+        since: Option<From>,
+        label: Option<u8>,
+        shape: u8,
+    },
+    /// An increment from beginning to end: opened on the state of a copy or an earlier one, copied, ended, applied to that copy,
+    /// interrupted on the way if `hurt` says so.
+    Link {
+        from: u8,
+        how: u8,
+        fresh: bool,
+        hurt: u8,
+    },
+    /// An increment is applied to a copy, whether it fits or not; both counted from the newest.
+    Apply {
+        increment: u8,
+        copy: u8,
+    },
+    /// An origin or a label is given up; `None`: all of them.
+    Release {
+        what: Option<From>,
+    },
+    /// A copy is restored to a directory of its own, all of it or one table.
+    Restore {
+        copy: u8,
+        table: Option<u8>,
+    },
+    /// A copy is opened as a database: it is none any more.
+    Spoil {
+        copy: u8,
     },
     /// One piece of the copying that a foreign program does.
     CopyStep {
@@ -177,6 +207,50 @@ pub enum Op {
     },
     /// It fails no more.
     Heal,
+}
+
+/// Where an increment starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// An origin that was seen, counted from the newest.
+    Seen(u8),
+    /// A label.
+    Label(u8),
+    /// An origin of another database.
+    Foreign,
+    /// One that is still to come.
+    Future,
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seen(n) => write!(f, "{n}"),
+            Self::Label(n) => f.write_str(&label_name(*n)),
+            Self::Foreign => f.write_str("foreign"),
+            Self::Future => f.write_str("future"),
+        }
+    }
+}
+
+fn parse_from(word: &str) -> Option<From> {
+    match word {
+        "foreign" => Some(From::Foreign),
+        "future" => Some(From::Future),
+        _ => match (0..LABELS).find(|n| label_name(*n) == word) {
+            Some(n) => Some(From::Label(n)),
+            None => word.parse().ok().map(From::Seen),
+        },
+    }
+}
+
+/// How many labels there are.
+pub const LABELS: u8 = 4;
+
+/// The `n`-th label.
+#[must_use]
+pub fn label_name(n: u8) -> String {
+    ["mon", "tue", "wed", "monday"][usize::from(n) % 4].to_owned()
 }
 
 /// How a disk fails.
@@ -372,13 +446,33 @@ impl fmt::Display for Op {
                 write!(f, "drop-table t{table}{}", if *force { " force" } else { "" })
             }
             Self::Rename { table, to } => write!(f, "rename t{table} t{to}"),
-            Self::Backup { name, fresh } => {
+            Self::Backup { name, fresh, since, label, shape } => {
                 write!(f, "backup")?;
                 if let Some(n) = name {
                     write!(f, " {}", checkpoint_name(*n))?;
                 }
-                if *fresh { write!(f, " fresh") } else { Ok(()) }
+                if *fresh {
+                    write!(f, " fresh")?;
+                }
+                if let Some(since) = since {
+                    write!(f, " since={since}")?;
+                }
+                if let Some(n) = label {
+                    write!(f, " label={}", label_name(*n))?;
+                }
+                if *shape > 0 { write!(f, " shape={shape}") } else { Ok(()) }
             }
+            Self::Link { from, how, fresh, hurt } => {
+                write!(f, "link from={from} how={how} hurt={hurt}{}", if *fresh { " fresh" } else { "" })
+            }
+            Self::Apply { increment, copy } => write!(f, "apply increment={increment} copy={copy}"),
+            Self::Release { what: None } => write!(f, "release all"),
+            Self::Release { what: Some(what) } => write!(f, "release {what}"),
+            Self::Restore { copy, table } => {
+                write!(f, "restore copy={copy}")?;
+                table.map_or(Ok(()), |t| write!(f, " t{t}"))
+            }
+            Self::Spoil { copy } => write!(f, "spoil copy={copy}"),
             Self::CopyStep { pieces } => write!(f, "copy-step *{pieces}"),
             Self::CopyAll => write!(f, "copy-all"),
             Self::Stream => write!(f, "stream"),
@@ -420,6 +514,8 @@ pub fn parse(line: &str) -> Result<Op, String> {
     let name = rest.iter().find_map(|w| (0..4).find(|n| checkpoint_name(*n) == **w));
     let pattern = number('~').unwrap_or(0);
     let level = rest.iter().find_map(|w| Level::by_name(w));
+    let set = |name: &str| rest.iter().find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
+    let small = |name: &str| set(name).and_then(|n| n.parse().ok()).unwrap_or(0);
     let ends = || rest.iter().find(|w| w.contains("..")).and_then(|w| parse_ends(w)).ok_or_else(bad);
     let row = || -> Result<(u8, u16, u32, u32), String> {
         Ok((table.ok_or_else(bad)?, key.ok_or_else(bad)?, number('#').ok_or_else(bad)?, number('x').ok_or_else(bad)?))
@@ -460,7 +556,20 @@ pub fn parse(line: &str) -> Result<Op, String> {
         "create" => Op::Create { table: table.ok_or_else(bad)?, unlogged: has("unlogged") },
         "drop-table" => Op::DropTable { table: table.ok_or_else(bad)?, force: has("force") },
         "rename" => Op::Rename { table: table.ok_or_else(bad)?, to: *tables.get(1).ok_or_else(bad)? },
-        "backup" => Op::Backup { name, fresh: has("fresh") },
+        "backup" => {
+            let label = set("label").and_then(|w| (0..LABELS).find(|n| label_name(*n) == w));
+            let since = set("since").and_then(parse_from);
+            Op::Backup { name, fresh: has("fresh"), since, label, shape: small("shape") }
+        }
+        "link" => Op::Link { from: small("from"), how: small("how"), fresh: has("fresh"), hurt: small("hurt") },
+        "apply" => Op::Apply { increment: small("increment"), copy: small("copy") },
+        "release" => match rest.first() {
+            Some(&"all") => Op::Release { what: None },
+            Some(word) => Op::Release { what: Some(parse_from(word).ok_or_else(bad)?) },
+            None => return Err(bad()),
+        },
+        "restore" => Op::Restore { copy: small("copy"), table },
+        "spoil" => Op::Spoil { copy: small("copy") },
         "copy-step" => Op::CopyStep { pieces: number('*').unwrap_or(1) as u16 },
         "copy-all" => Op::CopyAll,
         "stream" => Op::Stream,
@@ -559,8 +668,18 @@ mod tests {
             Op::Create { table: 2, unlogged: true },
             Op::DropTable { table: 2, force: true },
             Op::Rename { table: 0, to: 3 },
-            Op::Backup { name: Some(2), fresh: false },
-            Op::Backup { name: None, fresh: true },
+            Op::Backup { name: Some(2), fresh: false, since: None, label: None, shape: 0 },
+            Op::Backup { name: None, fresh: true, since: Some(From::Seen(3)), label: Some(3), shape: 2 },
+            Op::Backup { name: Some(0), fresh: false, since: Some(From::Label(3)), label: None, shape: 0 },
+            Op::Backup { name: None, fresh: false, since: Some(From::Foreign), label: Some(0), shape: 0 },
+            Op::Link { from: 1, how: 7, fresh: true, hurt: 9 },
+            Op::Apply { increment: 1, copy: 2 },
+            Op::Release { what: None },
+            Op::Release { what: Some(From::Label(1)) },
+            Op::Release { what: Some(From::Seen(2)) },
+            Op::Restore { copy: 1, table: Some(2) },
+            Op::Restore { copy: 0, table: None },
+            Op::Spoil { copy: 1 },
             Op::CopyStep { pieces: 3 },
             Op::CopyAll,
             Op::Stream,

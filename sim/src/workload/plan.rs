@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::op::{Ends, KEYS, Op, Trouble, checkpoint_name};
+use super::op::{Ends, From, KEYS, LABELS, Op, Trouble, checkpoint_name};
 use crate::disk::Report;
 use crate::model::{Drop, Level};
 
@@ -193,6 +193,12 @@ pub struct Sight {
     pub log: bool,
     /// There is a copy that log increments fit on, or there may be no full backup, so that none is made.
     pub copy: bool,
+    /// Copies that are whole.
+    pub copies: usize,
+    /// Increments that are.
+    pub increments: usize,
+    /// Origins that were seen.
+    pub seen: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,10 +241,15 @@ enum Kind {
     Kill,
     SetLog,
     TableLog,
+    Link,
+    Apply,
+    Release,
+    Restore,
+    Spoil,
 }
 
 /// Kinds and how often each is drawn, relative to the others.
-const KINDS: [(Kind, u32); 38] = [
+const KINDS: [(Kind, u32); 43] = [
     (Kind::Put, 14),
     (Kind::Checkpoint, 11),
     (Kind::Commit, 9),
@@ -277,6 +288,11 @@ const KINDS: [(Kind, u32); 38] = [
     (Kind::Kill, 2),
     (Kind::SetLog, 1),
     (Kind::TableLog, 2),
+    (Kind::Link, 10),
+    (Kind::Apply, 4),
+    (Kind::Release, 2),
+    (Kind::Restore, 2),
+    (Kind::Spoil, 1),
 ];
 
 const SLOTS: u8 = 3;
@@ -356,7 +372,29 @@ impl<'d> Plan<'d> {
             Kind::Create => self.create(),
             Kind::DropTable => Op::DropTable { table, force: self.dice.one_in(2) },
             Kind::Rename => Op::Rename { table, to: self.dice.choose(TABLES.into()) as u8 },
-            Kind::Backup => Op::Backup { name: self.name(4), fresh: self.dice.one_in(5) },
+            Kind::Backup => {
+                let (name, fresh, label) = (self.name(4), self.dice.one_in(5), self.label());
+                Op::Backup { name, fresh, since: self.since(sight), label, shape: self.dice.choose(5) as u8 }
+            }
+            Kind::Link => {
+                let from = if self.dice.one_in(3) { self.dice.choose(6) as u8 } else { 0 };
+                let (how, fresh) = (self.dice.choose(45) as u8, !self.dice.one_in(4));
+                let hurt = if self.dice.one_in(3) { self.dice.choose(80) as u8 } else { 0 };
+                Op::Link { from, how, fresh, hurt }
+            }
+            Kind::Apply => Op::Apply { increment: self.dice.choose(3) as u8, copy: self.dice.choose(3) as u8 },
+            Kind::Release => Op::Release {
+                what: match self.dice.choose(4) {
+                    0 | 1 => Some(From::Label(self.dice.choose(LABELS.into()) as u8)),
+                    2 => Some(From::Seen(self.dice.choose(6) as u8)),
+                    _ => None,
+                },
+            },
+            Kind::Restore => {
+                let table = self.dice.one_in(2).then(|| self.dice.choose(TABLES.into()) as u8);
+                Op::Restore { copy: self.dice.choose(2) as u8, table }
+            }
+            Kind::Spoil => Op::Spoil { copy: self.dice.choose(3) as u8 },
             Kind::CopyStep => Op::CopyStep { pieces: 1 + self.dice.choose(12) as u16 },
             Kind::CopyAll => Op::CopyAll,
             Kind::Stream => Op::Stream,
@@ -438,6 +476,24 @@ impl<'d> Plan<'d> {
         self.dice.one_in(of).then(|| self.dice.choose(4) as u8)
     }
 
+    fn label(&mut self) -> Option<u8> {
+        self.dice.one_in(3).then(|| self.dice.choose(LABELS.into()) as u8)
+    }
+
+    /// An increment, if there is anything to start from; now and then from nowhere.
+    fn since(&mut self, sight: &Sight) -> Option<From> {
+        let blocks = self.config.kinds & (1 << KINDS.iter().position(|k| k.0 == Kind::Link)?) != 0;
+        if !blocks || sight.seen == 0 || self.dice.choose(2) == 0 {
+            return None;
+        }
+        Some(match self.dice.choose(8) {
+            0..=4 => From::Seen(self.dice.choose(5) as u8),
+            5 | 6 => From::Label(self.dice.choose(LABELS.into()) as u8),
+            _ if self.dice.one_in(2) => From::Foreign,
+            _ => From::Future,
+        })
+    }
+
     fn slot(&mut self, sight: &Sight) -> Option<u8> {
         let usable: Vec<u8> = sight.running.iter().filter(|(_, doomed)| !doomed).map(|(s, _)| *s).collect();
         if usable.is_empty() || self.dice.one_in(3) { None } else { Some(self.among(&usable)) }
@@ -496,6 +552,10 @@ fn makes_sense(kind: Kind, sight: &Sight) -> bool {
         Kind::SyncLog | Kind::LogMessage | Kind::Drive | Kind::RemoveLog | Kind::TableLog => sight.log,
         Kind::CatchUp => sight.log && sight.backup,
         Kind::LogIncrement => sight.copy && !sight.backup,
+        Kind::Link => !sight.backup,
+        Kind::Apply => sight.copies > 0 && sight.increments > 0,
+        Kind::Release => sight.seen > 0,
+        Kind::Restore | Kind::Spoil => sight.copies > 0,
         _ => true,
     }
 }
