@@ -10,7 +10,8 @@ use strandline::block::{BlockHeader, DeadList, FILE_HEADER, FileHeader, SpaceSta
 use strandline::codec::Reader;
 use strandline::manifest::Manifest;
 use strandline::page::{
-    CellValue, InnerImage, LeafBuilder, LeafImage, OverflowRef, check_piece, encode_inner, encode_piece, kind_of,
+    CellValue, InnerImage, LeafBuilder, LeafImage, OverflowRef, PatchImage, check_piece, encode_inner, encode_patch,
+    encode_piece, kind_of,
 };
 
 /// The header of a table file, the header and checks of a block, and the lists that describe a file's space.
@@ -67,6 +68,13 @@ pub fn page(bytes: &[u8]) {
         for (i, key) in inner.separators.iter().enumerate() {
             assert_eq!(inner.separators.child(key), i + 1, "P1");
         }
+    }
+    if let Ok(patch) = PatchImage::check(Arc::from(bytes)) {
+        assert_prefix(&encode_patch(&patch.iter().collect::<Vec<_>>()), bytes);
+        let over = patch.over(&LeafImage::empty());
+        assert_eq!(over.len(), patch.iter().filter(|(_, value)| value.is_some()).count());
+        leaf_again(&over, over.bytes());
+        assert_eq!(patch.over(&over).bytes(), over.bytes(), "laying it over again changes nothing");
     }
     if let Ok(piece) = check_piece(bytes) {
         assert_prefix(&encode_piece(piece), bytes);

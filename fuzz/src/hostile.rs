@@ -14,7 +14,7 @@ use strandline::catalog::{
     CheckpointEntry, CheckpointRecord, Lists, RootRecord, RootSlots, TableEntry, TableState, checkpoint_key, table_key,
 };
 use strandline::options::Settings;
-use strandline::page::{CellValue, LeafBuilder, OverflowRef, encode_inner, encode_piece};
+use strandline::page::{CellValue, LeafBuilder, OverflowRef, PageAddr, encode_inner, encode_patch, encode_piece};
 use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, Result, TableId};
 use strandline_vfs::Vfs;
 use strandline_vfs::mem::MemVfs;
@@ -28,7 +28,15 @@ const SEQ: CheckpointSeq = CheckpointSeq::major(3);
 #[derive(Arbitrary, Debug)]
 enum Page {
     Leaf(Vec<(Vec<u8>, Cell)>),
-    Inner { level: u8, children: Vec<(Vec<u8>, u8)> },
+    Inner {
+        level: u8,
+        children: Vec<(Vec<u8>, u8)>,
+    },
+    /// An inner page above leaves of which some are patches, each with what it lies over.
+    Patched {
+        children: Vec<(Vec<u8>, u8, Option<u8>)>,
+    },
+    Patch(Vec<(Vec<u8>, Option<Vec<u8>>)>),
     Piece(Vec<u8>),
     Raw(Vec<u8>),
 }
@@ -99,17 +107,31 @@ fn encode(page: &Page, blocks: &[BlockAddr]) -> Vec<u8> {
             leaf.finish().bytes().to_vec()
         }
         Page::Inner { level, children } if !children.is_empty() => {
-            let mut children: Vec<(&[u8], BlockAddr)> =
-                children.iter().map(|(key, n)| (key.as_slice(), at(blocks, *n))).collect();
-            children[0].0 = b"";
-            children.sort_by_key(|c| c.0);
-            children.dedup_by_key(|c| c.0);
-            encode_inner((*level).max(1), &children)
+            let child = |n: u8| PageAddr::whole(at(blocks, n));
+            inner((*level).max(1), children.iter().map(|(key, n)| (key.as_slice(), child(*n))).collect())
         }
-        Page::Inner { .. } => Vec::new(),
+        Page::Patched { children } if !children.is_empty() => {
+            let child = |n: u8, base: Option<u8>| PageAddr { addr: at(blocks, n), base: base.map(|n| at(blocks, n)) };
+            inner(1, children.iter().map(|(key, n, base)| (key.as_slice(), child(*n, *base))).collect())
+        }
+        Page::Patch(changes) if !changes.is_empty() => {
+            let mut changes: Vec<_> =
+                changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref().map(CellValue::Inline))).collect();
+            changes.sort_by_key(|c| c.0);
+            changes.dedup_by_key(|c| c.0);
+            encode_patch(&changes)
+        }
+        Page::Inner { .. } | Page::Patched { .. } | Page::Patch(_) => Vec::new(),
         Page::Piece(bytes) => encode_piece(bytes),
         Page::Raw(bytes) => bytes.clone(),
     }
+}
+
+fn inner(level: u8, mut children: Vec<(&[u8], PageAddr)>) -> Vec<u8> {
+    children[0].0 = b"";
+    children.sort_by_key(|c| c.0);
+    children.dedup_by_key(|c| c.0);
+    encode_inner(level, &children)
 }
 
 fn build(vfs: &MemVfs, claims: &Claims) -> Result<()> {

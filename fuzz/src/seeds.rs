@@ -14,7 +14,7 @@ use strandline::catalog::{
 };
 use strandline::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable};
 use strandline::options::Settings;
-use strandline::page::{CellValue, LeafBuilder, encode_inner, encode_piece};
+use strandline::page::{CellValue, LeafBuilder, PageAddr, encode_inner, encode_patch, encode_piece};
 use strandline::record::CommitEncoder;
 use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, LogPosition, Lsn, TableId};
 use strandline_vfs::mem::MemVfs;
@@ -104,8 +104,13 @@ fn page(out: &mut Vec<Seed>) {
     }
     out.push(("page", "leaf", leaf.finish().bytes().to_vec()));
     out.push(("page", "empty-leaf", LeafBuilder::new(b"").finish().bytes().to_vec()));
-    let children = [(&b""[..], addr(3)), (b"tide/f", addr(5)), (b"tide/s", addr(4))];
+    let whole = |n| PageAddr::whole(addr(n));
+    let children = [(&b""[..], whole(3)), (b"tide/f", whole(5)), (b"tide/s", whole(4))];
     out.push(("page", "inner", encode_inner(1, &children)));
+    let patched = PageAddr { addr: addr(5), base: Some(addr(2)) };
+    out.push(("page", "patched", encode_inner(1, &[(&b""[..], whole(3)), (b"tide/f", patched)])));
+    let changes = [(&b"tide/ebb"[..], None), (b"tide/neap", Some(CellValue::Inline(b"weak")))];
+    out.push(("page", "patch", encode_patch(&changes)));
     out.push(("page", "piece", encode_piece(b"part of a large value")));
 }
 

@@ -87,6 +87,7 @@ pub fn open(home: &Home) -> Answer<Db> {
         fold_versions: 4,
         overflow_bytes: config.leaf / 2,
         piece_bytes: 2048,
+        patch_share: config.patch,
     };
     let mut options = Options::new()
         .vfs(Arc::clone(&home.vfs))

@@ -10,7 +10,7 @@ use strandline_vfs::mem::MemVfs;
 use crate::block::{BlockStore, DeadList, SpaceState};
 use crate::btree::TreeRoot;
 use crate::catalog::{CheckpointEntry, CheckpointRecord, Lists, TableEntry, TableState, checkpoint_key, table_key};
-use crate::page::{CellValue, LeafBuilder, OverflowRef, encode_inner, encode_piece};
+use crate::page::{CellValue, LeafBuilder, OverflowRef, PageAddr, encode_inner, encode_piece};
 use crate::types::{BlockAddr, CheckpointSeq, TableId};
 
 /// Allocation unit of the fixture.
@@ -87,7 +87,7 @@ fn table(s: &BlockStore, wrong: Wrong) -> [TableEntry; 2] {
     OverflowRef { len: 1500, pieces }.encode(&mut stored);
     let a = s.write(&leaf(&[("a1", inline("x")), ("a2", CellValue::Overflow(&stored))]), one()).unwrap();
     let b = s.write(&leaf(&[("b1", inline("y")), ("b2", inline("z"))]), one()).unwrap();
-    let root = s.write(&encode_inner(1, &[(b"", a), (b"b", b)]), one()).unwrap();
+    let root = s.write(&encode_inner(1, &[(b"", PageAddr::whole(a)), (b"b", PageAddr::whole(b))]), one()).unwrap();
     let settled = s.finish_checkpoint(one());
     s.complete_checkpoint(one());
     let first = state(one(), root, &settled.state, settled.dead);
@@ -95,7 +95,7 @@ fn table(s: &BlockStore, wrong: Wrong) -> [TableEntry; 2] {
 
     let key = if wrong.key_outside { "a9" } else { "b3" };
     let b2 = s.write(&leaf(&[(key, inline("new"))]), two()).unwrap();
-    let root2 = s.write(&encode_inner(1, &[(b"", a), (b"b", b2)]), two()).unwrap();
+    let root2 = s.write(&encode_inner(1, &[(b"", PageAddr::whole(a)), (b"b", PageAddr::whole(b2))]), two()).unwrap();
     s.give_up(b, two());
     if !wrong.leak {
         s.give_up(root, two());

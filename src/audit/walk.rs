@@ -9,12 +9,13 @@
 //! bytes of memory for each.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::findings::{Finding, Findings, Severity, Step, is_finding};
 use crate::block::BlockSource;
 use crate::btree::TreeRoot;
 use crate::error::{Error, Result};
-use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, check_piece};
+use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr, PatchImage, check_piece};
 use crate::types::{BlockAddr, CheckpointSeq};
 
 /// A block that was reached.
@@ -30,6 +31,8 @@ pub struct Reached {
     pub first: u32,
     /// The walk that reached it last.
     last: u32,
+    /// It was reached only as what a patch lies over: what its own rows lead to has not been looked at.
+    patched: bool,
 }
 
 /// Called for every block read, with the bytes it takes; its error ends the audit.
@@ -58,6 +61,8 @@ pub struct Walker<'a> {
 #[derive(Clone, Copy)]
 struct Place<'k> {
     addr: BlockAddr,
+    /// The block that the one at `addr` is a patch over.
+    base: Option<BlockAddr>,
     level: u8,
     /// Keys are at or above this,
     low: &'k [u8],
@@ -85,7 +90,7 @@ impl<'a> Walker<'a> {
     /// The halt that findings ask for.
     pub fn state(&mut self, root: &TreeRoot, seq: CheckpointSeq, mut on_row: Option<&mut OnRow<'_>>) -> Step {
         self.large_values = root.overflow;
-        let top = Place { addr: root.addr, level: root.level, low: &[], high: None, parent: seq };
+        let top = Place { addr: root.addr, base: None, level: root.level, low: &[], high: None, parent: seq };
         self.page(top, &mut on_row)
     }
 
@@ -93,7 +98,7 @@ impl<'a> Walker<'a> {
     ///
     /// # Errors
     /// The halt that findings ask for.
-    pub fn lone_block(&mut self, addr: BlockAddr, seq: CheckpointSeq) -> Step<Option<std::sync::Arc<[u8]>>> {
+    pub fn lone_block(&mut self, addr: BlockAddr, seq: CheckpointSeq) -> Step<Option<Arc<[u8]>>> {
         self.block(addr, seq)
     }
 
@@ -134,6 +139,9 @@ impl<'a> Walker<'a> {
 
     fn page(&mut self, place: Place<'_>, on_row: &mut Option<&mut OnRow<'_>>) -> Step {
         let Some(body) = self.block(place.addr, place.parent)? else { return Ok(()) };
+        if let Some(base) = place.base {
+            return self.patched(place, base, body, on_row);
+        }
         if place.level == 0 {
             match LeafImage::check(body) {
                 Ok(leaf) => self.leaf(place, &leaf, on_row),
@@ -144,6 +152,37 @@ impl<'a> Walker<'a> {
                 Ok(inner) => self.inner(place, &inner, on_row),
                 Err(e) => self.note_error(place.addr, e),
             }
+        }
+    }
+
+    /// A leaf whose patch has been read. The block under it may have been reached by an older state, and is read again: what is
+    /// looked at is what the two make together.
+    fn patched(
+        &mut self,
+        place: Place<'_>,
+        base: BlockAddr,
+        body: Arc<[u8]>,
+        on_row: &mut Option<&mut OnRow<'_>>,
+    ) -> Step {
+        let patch = match PatchImage::check(body) {
+            Ok(patch) => patch,
+            Err(e) => return self.note_error(place.addr, e),
+        };
+        let known = !self.is_new(base)?;
+        if !known && let Some(reached) = self.reached.get_mut(&base.offset) {
+            reached.patched = true;
+        }
+        let full = self.source.read_block(base).and_then(LeafImage::check);
+        match full {
+            Ok(full) => {
+                if !known {
+                    (self.tick)(u64::from(base.size))?;
+                }
+                self.leaf(place, &patch.over(&full), on_row)
+            }
+            // Whoever reached it first has noted what is wrong with it.
+            Err(_) if known => Ok(()),
+            Err(e) => self.note_error(base, e),
         }
     }
 
@@ -158,10 +197,10 @@ impl<'a> Walker<'a> {
         if let Some(i) = outside {
             self.damage(place.addr.offset, format!("separator {i} lies outside of the page's fences"))?;
         }
-        for (i, addr) in page.children.iter().enumerate() {
+        for (i, &PageAddr { addr, base }) in page.children.iter().enumerate() {
             let low = if i == 0 { place.low } else { keys.key(i - 1) };
             let high = if i < keys.len() { Some(keys.key(i)) } else { place.high };
-            let child = Place { addr: *addr, level: place.level - 1, low, high, parent: place.addr.birth };
+            let child = Place { addr, base, level: place.level - 1, low, high, parent: place.addr.birth };
             self.page(child, on_row)?;
         }
         Ok(())
@@ -233,12 +272,13 @@ impl<'a> Walker<'a> {
     }
 
     /// Reads a block unless it is known already; `None` when there is nothing (more) to look at.
-    fn block(&mut self, addr: BlockAddr, parent: CheckpointSeq) -> Step<Option<std::sync::Arc<[u8]>>> {
+    fn block(&mut self, addr: BlockAddr, parent: CheckpointSeq) -> Step<Option<Arc<[u8]>>> {
         if addr.birth > parent {
             let what = format!("B5: a block born for checkpoint {} under a parent born for {parent}", addr.birth);
             self.damage(addr.offset, what)?;
         }
-        if !self.is_new(addr)? {
+        let patched = self.reached.get_mut(&addr.offset).is_some_and(|known| std::mem::take(&mut known.patched));
+        if !self.is_new(addr)? && !patched {
             return Ok(None);
         }
         match self.source.read_block(addr) {
@@ -272,7 +312,14 @@ impl<'a> Walker<'a> {
             self.damage(addr.offset, what)?;
             return Ok(false);
         }
-        let reached = Reached { size: addr.size, checksum: addr.checksum, birth: addr.birth, first: pass, last: pass };
+        let reached = Reached {
+            size: addr.size,
+            checksum: addr.checksum,
+            birth: addr.birth,
+            first: pass,
+            last: pass,
+            patched: false,
+        };
         self.reached.insert(addr.offset, reached);
         Ok(true)
     }

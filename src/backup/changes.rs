@@ -3,19 +3,20 @@
 //! A block born for checkpoint b is reached by every checkpoint from b on until the tree gives it up for good. So a block
 //! that is reachable now and was born at or before the origin O was reachable at O too, and a copy as of O has it. The
 //! walk enters only addresses born after O: it reads the inner pages that changed, and of the leaves under them only those of
-//! trees that have large values. What did not change costs nothing, however much there is of it.
+//! trees that have large values. A leaf that is a patch over an older block is no more than its patch. What did not change costs nothing, however much there is of it.
 //!
 //! Other retained checkpoints between O and now are walked as well; those at or before O need nothing.
 //!
 //! - **K5** The ranges cover all changed blocks, and nothing else but what merging asks for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::block::{BlockSource, data_start};
 use crate::btree::TreeRoot;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::Content;
-use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef};
+use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr, PatchImage};
 use crate::types::{BlockAddr, CheckpointSeq, Extent};
 
 /// How ranges are shaped.
@@ -74,36 +75,64 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// `Corrupt` with file and offset; `Io`.
     pub fn state(&mut self, root: &TreeRoot) -> Result<()> {
-        self.page(root.addr, root.level, root.overflow)
+        self.page(PageAddr::whole(root.addr), root.level, root.overflow)
     }
 
-    fn page(&mut self, addr: BlockAddr, level: u8, overflow: bool) -> Result<()> {
-        // A leaf need not be read to be copied, unless it may lead further.
-        if !self.enter(addr) || (level == 0 && !overflow) {
+    fn page(&mut self, page: PageAddr, level: u8, overflow: bool) -> Result<()> {
+        if !self.enter(page.addr) {
             return Ok(());
         }
-        let body = self.source.read_block(addr)?;
-        let (inner_pages, leaves) = (u64::from(level > 0), u64::from(level == 0));
-        self.cost += WalkCost { bytes_read: u64::from(addr.size), inner_pages, leaves };
-        let at = |e: crate::Error| e.at(self.source.path(), Some(addr.offset));
-        if level > 0 {
-            for child in InnerImage::check(&body).map_err(at)?.children {
-                self.page(child, level - 1, overflow)?;
-            }
+        if level == 0 {
+            return self.leaf(page, overflow);
+        }
+        let body = self.read(page.addr)?;
+        self.cost.inner_pages += 1;
+        for child in InnerImage::check(&body).map_err(|e| self.at(e, page.addr))?.children {
+            self.page(child, level - 1, overflow)?;
+        }
+        Ok(())
+    }
+
+    /// A leaf whose block, or patch, is new. It need not be read to be copied, unless it may lead further.
+    fn leaf(&mut self, page: PageAddr, overflow: bool) -> Result<()> {
+        let full_is_new = page.base.is_none_or(|base| self.enter(base));
+        if !overflow {
             return Ok(());
         }
-        let leaf = LeafImage::check(body).map_err(at)?;
-        if !leaf.has_overflow() {
-            return Ok(());
-        }
-        for i in 0..leaf.len() {
-            if let CellValue::Overflow(stored) = leaf.value(i) {
-                for piece in OverflowRef::decode(stored).map_err(at)?.pieces {
+        self.cost.leaves += 1;
+        let patch = match page.base {
+            Some(_) => Some(PatchImage::check(self.read(page.addr)?).map_err(|e| self.at(e, page.addr))?),
+            None => None,
+        };
+        let Some(patch) = patch.as_ref().filter(|_| !full_is_new) else {
+            let full = page.full();
+            let leaf = LeafImage::check(self.read(full)?).map_err(|e| self.at(e, full))?;
+            // What the patch has replaced leads to blocks that may be another's by now.
+            let leaf = patch.map_or_else(|| leaf.clone(), |patch| patch.over(&leaf));
+            return self.values((0..leaf.len()).map(|i| leaf.value(i)), page.addr);
+        };
+        self.values(patch.iter().filter_map(|(_, value)| value), page.addr)
+    }
+
+    /// Notes the pieces of the large ones among the values of a leaf.
+    fn values<'v>(&mut self, values: impl Iterator<Item = CellValue<'v>>, leaf: BlockAddr) -> Result<()> {
+        for value in values {
+            if let CellValue::Overflow(stored) = value {
+                for piece in OverflowRef::decode(stored).map_err(|e| self.at(e, leaf))?.pieces {
                     self.enter(piece);
                 }
             }
         }
         Ok(())
+    }
+
+    fn read(&mut self, addr: BlockAddr) -> Result<Arc<[u8]>> {
+        self.cost.bytes_read += u64::from(addr.size);
+        self.source.read_block(addr)
+    }
+
+    fn at(&self, e: Error, addr: BlockAddr) -> Error {
+        e.at(self.source.path(), Some(addr.offset))
     }
 
     /// What the walks so far have cost.

@@ -17,22 +17,23 @@ use std::sync::Arc;
 use parking_lot::RwLockUpgradableReadGuard;
 
 use crate::error::Result;
-use crate::page::{LeafImage, encode_inner};
+use crate::page::{LeafImage, PageAddr, encode_inner};
 use crate::types::{BlockAddr, CheckpointSeq, CommitSeq};
 
 use super::fold::Plan;
 use super::inner::{Child, Inner};
 use super::leaf::{Body, Leaf};
 use super::options::TreeRoot;
+use super::patching::Changed;
 use super::shared::Shared;
 use super::tree::Tree;
 
 /// The leaf's state at a snapshot, ready to be put in place.
 struct Stored {
     /// The image that the versions lie over, where it had to be read.
-    base: Option<LeafImage>,
-    /// The state and its block; `None` when it has no cells.
-    state: Option<(LeafImage, BlockAddr)>,
+    read: Option<(LeafImage, Changed)>,
+    /// The state, where it is stored, and how it differs from the full block there; `None` when it has no cells.
+    state: Option<(LeafImage, PageAddr, Changed)>,
 }
 
 impl Tree {
@@ -82,11 +83,11 @@ impl Tree {
         let children = self.store_children(root, ckpt, snapshot)?;
         let (level, addr) = match children[..] {
             [] => (0, None),
-            // A page above a single child is not worth a block.
-            [(_, child)] => (root.level - 1, Some(child)),
+            // A page above a single child is not worth a block, unless it has to say that the child is a patch.
+            [(_, PageAddr { addr, base: None })] => (root.level - 1, Some(addr)),
             _ => (root.level, Some(self.shared.store.write(&encode_inner(root.level, &children), ckpt)?)),
         };
-        root.state.settle(ckpt, addr.filter(|_| children.len() > 1), &self.shared);
+        root.state.settle(ckpt, addr.filter(|_| level == root.level), &self.shared);
         Ok(addr.map(|addr| TreeRoot { addr, level, overflow }))
     }
 
@@ -107,14 +108,16 @@ impl Tree {
         page: &'a Inner,
         ckpt: CheckpointSeq,
         snapshot: CommitSeq,
-    ) -> Result<Vec<(&'a [u8], BlockAddr)>> {
+    ) -> Result<Vec<(&'a [u8], PageAddr)>> {
         let mut out = Vec::with_capacity(page.children.len());
         for (i, child) in page.children.iter().enumerate() {
             let addr = match child {
-                Child::Disk(addr) => Some(*addr),
+                Child::Disk(addr) => Some(PageAddr::whole(*addr)),
                 Child::Leaf(leaf) => self.store_leaf(leaf, ckpt, snapshot)?,
-                Child::Inner(inner) if inner.state.owes(ckpt) => self.store_inner(inner, ckpt, snapshot)?,
-                Child::Inner(inner) => inner.state.disk(),
+                Child::Inner(inner) if inner.state.owes(ckpt) => {
+                    self.store_inner(inner, ckpt, snapshot)?.map(PageAddr::whole)
+                }
+                Child::Inner(inner) => inner.state.disk().map(PageAddr::whole),
             };
             out.extend(addr.map(|addr| (page.low(i), addr)));
         }
@@ -122,7 +125,7 @@ impl Tree {
     }
 
     /// Settles a leaf. Readers go on while it is written; writers of this leaf wait.
-    fn store_leaf(&self, leaf: &Arc<Leaf>, ckpt: CheckpointSeq, snapshot: CommitSeq) -> Result<Option<BlockAddr>> {
+    fn store_leaf(&self, leaf: &Arc<Leaf>, ckpt: CheckpointSeq, snapshot: CommitSeq) -> Result<Option<PageAddr>> {
         let body = leaf.body.upgradable_read();
         if body.saved_at >= ckpt.to_raw() {
             return Ok(body.saved);
@@ -147,19 +150,20 @@ impl Shared {
 
     /// Writes the state at `snapshot` as a block born for `ckpt`.
     fn store_state(&self, body: &Body, ckpt: CheckpointSeq, snapshot: CommitSeq) -> Result<Stored> {
-        let base = match (&body.image, body.addr) {
+        let read = match (&body.image, body.addr) {
             (None, Some(addr)) => Some(self.read_leaf(addr)?),
             _ => None,
         };
-        let state = self.state_at(body.image.as_ref().or(base.as_ref()), body, snapshot);
-        let state = match state {
+        let base = body.image.as_ref().or(read.as_ref().map(|(image, _)| image));
+        let state = match self.state_at(base, body, snapshot) {
             image if image.is_empty() => None,
             image => {
-                let addr = self.store.write(image.bytes(), ckpt)?;
-                Some((image, addr))
+                let changed = read.as_ref().map_or(&body.changed, |(_, changed)| changed);
+                let (addr, changed) = self.write_leaf(&image, body, changed, snapshot, ckpt)?;
+                Some((image, addr, changed))
             }
         };
-        Ok(Stored { base, state })
+        Ok(Stored { read, state })
     }
 
     /// The leaf as a commit sees it.
@@ -172,15 +176,14 @@ impl Shared {
     }
 
     fn settled(&self, body: &mut Body, ckpt: CheckpointSeq, snapshot: CommitSeq, stored: Option<Stored>) {
-        if let Some(Stored { base, state }) = stored {
+        if let Some(Stored { read, state }) = stored {
             let resident = body.image.is_some();
-            if base.is_some() {
-                body.image = base;
+            if let Some((image, _)) = read {
+                body.image = Some(image);
             }
-            let addr = state.as_ref().map(|(_, addr)| *addr);
-            if let Some(old) = std::mem::replace(&mut body.addr, addr) {
-                self.give_up(old, ckpt);
-            }
+            let addr = state.as_ref().map(|(_, addr, _)| *addr);
+            self.replaced(std::mem::replace(&mut body.addr, addr), addr, ckpt);
+            let (state, changed) = state.map(|(state, _, changed)| (state, changed)).unzip();
             body.written_for(ckpt);
             if body.versions.max_seq() <= snapshot.min(self.registry.oldest()) {
                 // Nobody needs to see further back than what was just encoded.
@@ -188,18 +191,17 @@ impl Shared {
                 Plan::dropped(body.image.as_ref(), &body.versions, snapshot, release);
                 body.empty();
                 body.image = match state {
-                    Some((image, _)) => resident.then_some(image),
+                    Some(image) => resident.then_some(image),
                     None => Some(LeafImage::empty()),
                 };
             } else if body.image.is_none() {
                 body.image = Some(LeafImage::empty());
             }
+            if body.image.is_some() {
+                body.changed = changed.unwrap_or_default();
+            }
         }
         body.saved = body.addr;
         body.saved_at = ckpt.to_raw();
-    }
-
-    fn give_up(&self, addr: BlockAddr, at: CheckpointSeq) {
-        self.store.give_up(addr, at);
     }
 }

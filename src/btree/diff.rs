@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::page::{CellValue, LeafImage};
+use crate::page::{CellValue, LeafImage, PageAddr};
 use crate::types::BlockAddr;
 
 use super::leaf::trusted_reference;
@@ -31,7 +31,7 @@ pub enum Difference {
 
 /// A subtree that was not looked at yet.
 struct Subtree {
-    addr: BlockAddr,
+    at: PageAddr,
     level: u8,
     low: Option<Vec<u8>>,
     high: Option<Vec<u8>>,
@@ -66,7 +66,7 @@ pub fn diff(
         if a.leaf.is_none() && b.leaf.is_none() {
             match (a.ahead.last(), b.ahead.last()) {
                 (None, None) => return Ok(()),
-                (Some(x), Some(y)) if x.addr == y.addr && x.level == y.level && shared(x.addr) => {
+                (Some(x), Some(y)) if x.at == y.at && x.level == y.level && x.at.blocks().all(&shared) => {
                     a.ahead.pop();
                     b.ahead.pop();
                     adjoins = false;
@@ -140,23 +140,26 @@ fn same_value(a: &Side<'_>, b: &Side<'_>, shared: &impl Fn(BlockAddr) -> bool) -
 
 impl<'a> Side<'a> {
     fn new(tree: &'a TreeReader) -> Self {
-        let root = tree.root().map(|root| Subtree { addr: root.addr, level: root.level, low: None, high: None });
+        let root = tree.root().map(|root| {
+            let at = PageAddr::whole(root.addr);
+            Subtree { at, level: root.level, low: None, high: None }
+        });
         Self { tree, ahead: root.into_iter().collect(), leaf: None }
     }
 
     /// Goes into the next subtree: its children are ahead then, or its rows.
     fn open(&mut self) -> Result<()> {
-        let Some(Subtree { addr, level, low, high }) = self.ahead.pop() else { return Ok(()) };
+        let Some(Subtree { at, level, low, high }) = self.ahead.pop() else { return Ok(()) };
         let fences = (low.as_deref(), high.as_deref());
         if level == 0 {
-            self.leaf = Some((self.tree.read_leaf(addr, fences)?, 0));
+            self.leaf = Some((self.tree.read_leaf(at, fences)?, 0));
             return Ok(());
         }
-        let page = self.tree.read_inner(addr, level, fences)?;
-        for (i, &addr) in page.children.iter().enumerate().rev() {
+        let page = self.tree.read_inner(at.addr, level, fences)?;
+        for (i, &at) in page.children.iter().enumerate().rev() {
             let low = if i == 0 { low.clone() } else { Some(page.separators.key(i - 1).to_vec()) };
             let high = if i < page.separators.len() { Some(page.separators.key(i).to_vec()) } else { high.clone() };
-            self.ahead.push(Subtree { addr, level: level - 1, low, high });
+            self.ahead.push(Subtree { at, level: level - 1, low, high });
         }
         Ok(())
     }

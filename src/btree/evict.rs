@@ -68,16 +68,19 @@ fn write_newest(shared: &Shared, body: &mut Body) -> Option<()> {
         return Some(());
     }
     let live = shared.epoch.live();
-    let base = match (&body.image, body.addr) {
-        (None, Some(addr)) => Some(shared.read_leaf(addr).ok()?),
-        (image, _) => image.clone(),
-    };
-    let state = shared.state_at(base.as_ref(), body, CommitSeq(u64::MAX));
-    body.image = base;
-    let addr = if state.is_empty() { None } else { Some(shared.store.write(state.bytes(), live).ok()?) };
-    if let Some(old) = std::mem::replace(&mut body.addr, addr) {
-        shared.store.give_up(old, live);
+    if let (None, Some(addr)) = (&body.image, body.addr) {
+        let (image, changed) = shared.read_leaf(addr).ok()?;
+        (body.image, body.changed) = (Some(image), changed);
     }
+    let newest = CommitSeq(u64::MAX);
+    let state = shared.state_at(body.image.as_ref(), body, newest);
+    let stored =
+        if state.is_empty() { None } else { Some(shared.write_leaf(&state, body, &body.changed, newest, live).ok()?) };
+    let addr = stored.map(|(addr, changed)| {
+        body.changed = changed;
+        addr
+    });
+    shared.replaced(std::mem::replace(&mut body.addr, addr), addr, live);
     body.first = 0;
     Counts::add(&shared.counts.evict_writes);
     Some(())

@@ -7,6 +7,9 @@
 //! The newest state of the leaf is the image with the versions laid over it. The image may be absent, namely on disk at
 //! `addr`; versions may then still be present, because a write need not read the leaf it changes.
 //!
+//! On disk a leaf is one block, or a patch over one (`PageAddr`). `changed` knows the keys whose rows in memory may differ from
+//! the full block, but for those that have versions: so the next one who stores the leaf can store a patch.
+//!
 //! `first` and `last` say in which checkpoint's time the leaf was changed and not yet written: it must be part of what
 //! checkpoint N writes iff `0 < first <= N`. `saved` is what the checkpoint in progress stores for the leaf, once that is
 //! settled; from then on the leaf owes it nothing.
@@ -17,10 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 
 use crate::cache::{Eviction, Resident};
-use crate::page::{CellValue, LeafImage, OverflowRef, Value};
+use crate::page::{CellValue, LeafImage, OverflowRef, PageAddr, Value};
 use crate::sync::racy::AtomicU32;
-use crate::types::{BlockAddr, CheckpointSeq, CommitSeq};
+use crate::types::{CheckpointSeq, CommitSeq};
 
+use super::patching::Changed;
 use super::shared::Shared;
 use super::versions::{Change, Versions};
 
@@ -40,8 +44,10 @@ pub(super) struct Leaf {
 pub(super) struct Body {
     pub image: Option<LeafImage>,
     pub versions: Versions,
-    /// The block that holds the image, if one does.
-    pub addr: Option<BlockAddr>,
+    /// Where the image is stored, if it is.
+    pub addr: Option<PageAddr>,
+    /// How the image differs from the full block at `addr`. Nothing while the image is not in memory.
+    pub changed: Changed,
     /// Another leaf holds these keys now.
     pub moved: bool,
     /// Stands in the cache's ring.
@@ -53,7 +59,7 @@ pub(super) struct Body {
     /// The newest checkpoint for which `saved` holds, as a raw number.
     pub saved_at: u64,
     /// What that checkpoint stores for this leaf.
-    pub saved: Option<BlockAddr>,
+    pub saved: Option<PageAddr>,
     /// Versions that must be there before folding is tried again.
     pub fold_at: usize,
     /// Bytes of versions, dropped ones included, above which folding is tried all the same.
@@ -68,7 +74,7 @@ pub(super) enum Lookup {
     /// The value is in overflow blocks.
     Overflow(OverflowRef),
     /// The leaf must be read first.
-    OnDisk(BlockAddr),
+    OnDisk(PageAddr),
     /// Ask the current root again.
     Moved,
 }
@@ -196,7 +202,7 @@ impl Drop for Leaf {
 
 impl Body {
     /// A leaf whose image is on disk.
-    pub fn on_disk(addr: BlockAddr, skip: usize) -> Self {
+    pub fn on_disk(addr: PageAddr, skip: usize) -> Self {
         Self { addr: Some(addr), ..Self::new(None, Versions::new(skip)) }
     }
 
@@ -206,6 +212,7 @@ impl Body {
             image,
             versions,
             addr: None,
+            changed: Changed::default(),
             moved: false,
             enlisted: false,
             first: 0,
@@ -219,7 +226,10 @@ impl Body {
     }
 
     fn memory(&self) -> usize {
-        SHELL + self.versions.memory() + self.image.as_ref().map_or(0, |image| image.bytes().len())
+        SHELL
+            + self.versions.memory()
+            + self.changed.memory()
+            + self.image.as_ref().map_or(0, |image| image.bytes().len())
     }
 
     /// True when checkpoint `ckpt` has not settled what it stores for this leaf, and it is not what is on disk.
@@ -251,6 +261,7 @@ impl Body {
     pub fn empty(&mut self) {
         let skip = self.versions.skip();
         self.image = None;
+        self.changed = Changed::default();
         self.versions = Versions::new(skip);
         (self.fold_at, self.fold_bytes) = (0, 0);
     }

@@ -9,7 +9,8 @@
 //! # Who does what
 //! - `tree`: going down, reading, faulting pages in.
 //! - `commit`: preparing and applying a sorted batch of writes; `shape`: what follows: folding, splitting, merging.
-//! - `checkpoint`: writing the state of one snapshot while commits go on; `evict`: making room.
+//! - `checkpoint`: writing the state of one snapshot while commits go on; `evict`: making room; `patching`: storing the few
+//!   rows of a leaf that changed instead of all of it.
 //! - `cursor`: scans over the live tree or a stored one; `reader`: a stored tree, for views, verification, backups.
 //!
 //! # The checkpoint and everyone else
@@ -38,6 +39,7 @@ mod fold;
 mod inner;
 mod leaf;
 mod options;
+mod patching;
 mod reader;
 mod shape;
 mod shared;

@@ -18,6 +18,8 @@ pub struct TreeOptions {
     pub overflow_bytes: usize,
     /// Bytes of a large value in one block at most.
     pub piece_bytes: usize,
+    /// What changed of a leaf is stored as a patch if that takes at most the n-th part of the leaf's block; 0: never.
+    pub patch_share: usize,
 }
 
 impl Default for TreeOptions {
@@ -30,7 +32,14 @@ impl TreeOptions {
     /// The usual sizes around leaves of this many bytes.
     #[must_use]
     pub fn with_leaf_bytes(leaf_bytes: usize) -> Self {
-        Self { leaf_bytes, fan_out: 256, fold_versions: 32, overflow_bytes: leaf_bytes / 4, piece_bytes: 1 << 20 }
+        Self {
+            leaf_bytes,
+            fan_out: 256,
+            fold_versions: 32,
+            overflow_bytes: leaf_bytes / 4,
+            piece_bytes: 1 << 20,
+            patch_share: 4,
+        }
     }
 
     /// The nearest sizes that a tree can work with.
@@ -42,6 +51,7 @@ impl TreeOptions {
             fold_versions: self.fold_versions.clamp(1, 1 << 16),
             overflow_bytes: self.overflow_bytes.clamp(16, 1 << 20),
             piece_bytes: self.piece_bytes.clamp(16, 1 << 26),
+            patch_share: self.patch_share,
         }
     }
 
@@ -96,6 +106,8 @@ pub struct TreeStats {
     pub splits: u64,
     /// Leaves merged into a neighbour.
     pub merges: u64,
+    /// Leaves stored as a patch.
+    pub patches: u64,
     /// Leaves that left memory.
     pub evictions: u64,
     /// Of these, leaves that had to be written.

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 
 use crate::block::BlockSource;
 use crate::error::{Error, Result};
-use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, Value};
+use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr, PageKind, PatchImage, Value};
 use crate::types::BlockAddr;
 
 use super::cursor::{Cursor, LeafSource, LeafView, ReaderCursor};
@@ -40,7 +40,7 @@ pub struct Visit {
     /// The block.
     pub addr: BlockAddr,
     /// What it holds.
-    pub kind: crate::page::PageKind,
+    pub kind: PageKind,
 }
 
 /// Whether a walk reads the block and goes on below it. Overflow pieces have nothing below.
@@ -94,24 +94,38 @@ impl TreeReader {
     pub fn walk(&self, visitor: &mut Visitor<'_>) -> Result<()> {
         match self.root {
             None => Ok(()),
-            Some(root) => self.walk_page(root.addr, root.level, (None, None), visitor),
+            Some(root) => self.walk_page(PageAddr::whole(root.addr), root.level, (None, None), visitor),
         }
     }
 
     fn walk_page(
         &self,
-        addr: BlockAddr,
+        page: PageAddr,
         level: u8,
         fences: (Option<&[u8]>, Option<&[u8]>),
         visitor: &mut Visitor<'_>,
     ) -> Result<()> {
-        use crate::page::PageKind;
-        let kind = if level == 0 { PageKind::Leaf } else { PageKind::Inner(level) };
+        let addr = page.addr;
+        let kind = match (level, page.base) {
+            (0, None) => PageKind::Leaf,
+            (0, Some(_)) => PageKind::Patch,
+            _ => PageKind::Inner(level),
+        };
         if visitor(Visit { addr, kind })? == Descend::No {
             return Ok(());
         }
         if level == 0 {
-            return self.walk_leaf(&self.read_leaf(addr, fences)?, addr, visitor);
+            if let Some(base) = page.base
+                && visitor(Visit { addr: base, kind: PageKind::Leaf })? == Descend::No
+            {
+                let patch = self.read_patch(addr)?;
+                return self.walk_values(patch.iter().filter_map(|(_, value)| value), addr, visitor);
+            }
+            let leaf = self.read_leaf(page, fences)?;
+            if !leaf.has_overflow() {
+                return Ok(());
+            }
+            return self.walk_values((0..leaf.len()).map(|i| leaf.value(i)), addr, visitor);
         }
         let page = self.read_inner(addr, level, fences)?;
         for (i, &child) in page.children.iter().enumerate() {
@@ -122,19 +136,22 @@ impl TreeReader {
         Ok(())
     }
 
-    fn walk_leaf(&self, image: &LeafImage, leaf: BlockAddr, visitor: &mut Visitor<'_>) -> Result<()> {
-        if !image.has_overflow() {
-            return Ok(());
-        }
-        for i in 0..image.len() {
-            let CellValue::Overflow(stored) = image.value(i) else { continue };
+    /// Visits the pieces of the large ones among the values of a leaf.
+    fn walk_values<'v>(
+        &self,
+        values: impl Iterator<Item = CellValue<'v>>,
+        leaf: BlockAddr,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<()> {
+        for value in values {
+            let CellValue::Overflow(stored) = value else { continue };
             let reference = trusted_reference(stored);
             let mut read = 0;
             for &addr in &reference.pieces {
                 if addr.birth > leaf.birth {
                     return Err(self.corrupt(leaf, "a leaf is older than a value it refers to"));
                 }
-                if visitor(Visit { addr, kind: crate::page::PageKind::Overflow })? == Descend::Yes {
+                if visitor(Visit { addr, kind: PageKind::Overflow })? == Descend::Yes {
                     let body = self.source.read_block(addr)?;
                     let piece = crate::page::check_piece(&body).map_err(|e| self.at(e, addr))?;
                     read += piece.len() as u64;
@@ -150,21 +167,22 @@ impl TreeReader {
     /// The leaf at a place with its bounds; `None` when the tree is empty.
     #[expect(clippy::type_complexity, reason = "an image and two bounds")]
     fn find(&self, place: Place<'_>) -> Result<Option<(LeafImage, Option<Vec<u8>>, Option<Vec<u8>>)>> {
-        let Some(TreeRoot { mut addr, mut level, .. }) = self.root else { return Ok(None) };
+        let Some(TreeRoot { addr, mut level, .. }) = self.root else { return Ok(None) };
+        let mut at = PageAddr::whole(addr);
         let (mut low, mut high): (Option<Vec<u8>>, Option<Vec<u8>>) = (None, None);
         while level > 0 {
-            let page = self.inner_page(addr, level, (low.as_deref(), high.as_deref()))?;
-            let at = place.child(&page.separators);
-            if at > 0 {
-                low = Some(page.separators.key(at - 1).to_vec());
+            let page = self.inner_page(at.addr, level, (low.as_deref(), high.as_deref()))?;
+            let child = place.child(&page.separators);
+            if child > 0 {
+                low = Some(page.separators.key(child - 1).to_vec());
             }
-            if at < page.separators.len() {
-                high = Some(page.separators.key(at).to_vec());
+            if child < page.separators.len() {
+                high = Some(page.separators.key(child).to_vec());
             }
-            addr = page.children[at];
+            at = page.children[child];
             level -= 1;
         }
-        let image = self.read_leaf(addr, (low.as_deref(), high.as_deref()))?;
+        let image = self.read_leaf(at, (low.as_deref(), high.as_deref()))?;
         Ok(Some((image, low, high)))
     }
 
@@ -197,7 +215,7 @@ impl TreeReader {
         if page.level != level {
             return Err(self.corrupt(addr, "an inner page is of the wrong level"));
         }
-        if page.children.iter().any(|child| child.birth > addr.birth) {
+        if page.children.iter().any(|child| child.addr.birth > addr.birth) {
             return Err(self.corrupt(addr, "an inner page is older than one of its children"));
         }
         let (first, last) = (page.separators.iter().next(), page.separators.iter().next_back());
@@ -208,9 +226,16 @@ impl TreeReader {
         Ok(page)
     }
 
-    pub(super) fn read_leaf(&self, addr: BlockAddr, (low, high): (Option<&[u8]>, Option<&[u8]>)) -> Result<LeafImage> {
-        let body = self.source.read_block(addr)?;
-        let image = LeafImage::check(body).map_err(|e| self.at(e, addr))?;
+    fn read_patch(&self, addr: BlockAddr) -> Result<PatchImage> {
+        PatchImage::check(self.source.read_block(addr)?).map_err(|e| self.at(e, addr))
+    }
+
+    pub(super) fn read_leaf(&self, at: PageAddr, (low, high): (Option<&[u8]>, Option<&[u8]>)) -> Result<LeafImage> {
+        let (addr, full) = (at.addr, at.full());
+        let mut image = LeafImage::check(self.source.read_block(full)?).map_err(|e| self.at(e, full))?;
+        if at.base.is_some() {
+            image = self.read_patch(addr)?.over(&image);
+        }
         let Some(last) = image.len().checked_sub(1) else {
             return Err(self.corrupt(addr, "a stored leaf is empty"));
         };

@@ -115,6 +115,9 @@ impl Tree {
         (folded, versions): (LeafImage, Versions),
     ) {
         self.release_dropped(body, limit);
+        if body.addr.is_some() {
+            body.changed.fold(&body.versions, limit, self.shared.changes_max());
+        }
         body.image = Some(folded);
         body.fold_at = if versions.is_empty() { 0 } else { versions.len() + self.shared.options.fold_versions };
         body.fold_bytes = 2 * versions.arena_len();
@@ -186,7 +189,7 @@ impl Tree {
     /// Gives up the block of a leaf that leaves the live tree.
     fn retire_leaf(&self, leaf: &Arc<Leaf>, body: &mut Body) {
         if let Some(addr) = body.addr.take() {
-            self.shared.store.give_up(addr, self.shared.epoch.live());
+            self.shared.replaced(Some(addr), None, self.shared.epoch.live());
         }
         drop(body.leave());
         leaf.recharge(body);
@@ -286,10 +289,10 @@ impl Tree {
 
     /// A leaf with the contents and the block of `other`, for a larger range of keys.
     fn take_over(&self, other: &Arc<Leaf>, body: &mut Body, skip: usize) -> Arc<Leaf> {
-        let addr = body.addr.take();
+        let (addr, changed) = (body.addr.take(), std::mem::take(&mut body.changed));
         let (image, versions) = body.leave();
         let mut new = Body::new(image, versions.with_skip(skip));
-        (new.addr, new.first, new.last) = (addr, body.first, body.last);
+        (new.addr, new.changed, new.first, new.last) = (addr, changed, body.first, body.last);
         (new.saved_at, new.saved) = (body.saved_at, body.saved);
         other.recharge(body);
         Leaf::new(&self.shared, new)

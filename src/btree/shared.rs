@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::block::BlockStore;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::page::{LeafImage, OverflowRef, Value, check_piece, encode_piece};
+use crate::page::{OverflowRef, Value, check_piece, encode_piece};
 use crate::txn::{Epoch, TxnRegistry};
 use crate::types::{BlockAddr, CheckpointSeq, TableId};
 
@@ -31,6 +31,7 @@ pub(super) struct Counts {
     pub folds: AtomicU64,
     pub splits: AtomicU64,
     pub merges: AtomicU64,
+    pub patches: AtomicU64,
     pub evictions: AtomicU64,
     pub evict_writes: AtomicU64,
     pub inner_evictions: AtomicU64,
@@ -58,13 +59,6 @@ impl Shared {
 
     pub fn has_overflow(&self) -> bool {
         self.overflow.load(Ordering::Acquire)
-    }
-
-    /// Reads and checks a leaf.
-    pub fn read_leaf(&self, addr: BlockAddr) -> Result<LeafImage> {
-        let body = self.store.read(addr)?;
-        Counts::add(&self.counts.page_ins);
-        LeafImage::check(body).map_err(|e| e.at(self.store.path(), Some(addr.offset)))
     }
 
     /// Writes a large value and returns the stored form of its reference. On failure nothing is left behind.

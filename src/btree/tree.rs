@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::block::BlockStore;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::page::{InnerImage, LeafImage, Separators, Value, shared_len};
+use crate::page::{InnerImage, LeafImage, PageAddr, Separators, Value, shared_len};
 use crate::txn::{Epoch, TxnRegistry};
 use crate::types::{BlockAddr, CheckpointSeq, CommitSeq, TableId};
 
@@ -96,7 +96,9 @@ impl Tree {
         let shared = Shared::new(table, store, cache, epoch, registry, options, overflow);
         let (level, child) = match root {
             Some(TreeRoot { addr, level, .. }) if level > 0 => (level.saturating_add(1), Child::Disk(addr)),
-            Some(TreeRoot { addr, .. }) => (1, Child::Leaf(Leaf::new(&shared, Body::on_disk(addr, 0)))),
+            Some(TreeRoot { addr, .. }) => {
+                (1, Child::Leaf(Leaf::new(&shared, Body::on_disk(PageAddr::whole(addr), 0))))
+            }
             None => (1, Child::Leaf(Leaf::new(&shared, Body::new(Some(LeafImage::empty()), Versions::new(0))))),
         };
         let top = Inner::new(&shared, level, Default::default(), vec![child], PageState::clean(None));
@@ -191,6 +193,7 @@ impl Tree {
             folds: get(&counts.folds),
             splits: get(&counts.splits),
             merges: get(&counts.merges),
+            patches: get(&counts.patches),
             evictions: get(&counts.evictions),
             evict_writes: get(&counts.evict_writes),
             inner_evictions: get(&counts.inner_evictions),
@@ -199,14 +202,15 @@ impl Tree {
 
     /// Reads the leaf's image and leaves it in memory. `None` when the leaf was written anew meanwhile: look again. The
     /// caller makes room when it is done with the leaf, not before: it might be this leaf that goes.
-    pub(super) fn page_in(&self, leaf: &Arc<Leaf>, addr: BlockAddr) -> Result<Option<LeafImage>> {
+    pub(super) fn page_in(&self, leaf: &Arc<Leaf>, addr: PageAddr) -> Result<Option<LeafImage>> {
         let read = self.shared.read_leaf(addr);
         let mut body = leaf.body.write();
         if body.moved || body.image.is_some() || body.addr != Some(addr) {
             return Ok(None);
         }
-        let image = read?;
+        let (image, changed) = read?;
         body.image = Some(image.clone());
+        body.changed = changed;
         leaf.touch();
         leaf.recharge(&mut body);
         Ok(Some(image))
@@ -238,7 +242,7 @@ impl Tree {
         if path.last().is_none_or(|(parent, _)| parent.level != image.level.wrapping_add(1)) {
             return corrupt("an inner page is of the wrong level");
         }
-        if image.children.iter().any(|child| child.birth > addr.birth) {
+        if image.children.iter().any(|child| child.addr.birth > addr.birth) {
             return corrupt("an inner page is older than one of its children");
         }
         let (low, high) = fences(path);
@@ -250,7 +254,7 @@ impl Tree {
         }
         let children = image.children.iter().enumerate().map(|(i, &child)| {
             if image.level > 1 {
-                return Child::Disk(child);
+                return Child::Disk(child.addr);
             }
             let low = if i == 0 { low } else { Some(separators.key(i - 1)) };
             let high = if i < separators.len() { Some(separators.key(i)) } else { high };

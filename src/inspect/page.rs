@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{address, line, shown};
-use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageKind, check_piece, kind_of};
+use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageKind, PatchImage, check_piece, kind_of};
 
 /// A page in half a line. A block that holds no page (the lists of the catalog's file) says so.
 pub fn summary(body: &[u8]) -> String {
@@ -14,6 +14,9 @@ pub fn summary(body: &[u8]) -> String {
         }),
         Ok(PageKind::Inner(level)) => {
             InnerImage::check(body).map(|inner| format!("inner page, level {level}, {} children", inner.children.len()))
+        }
+        Ok(PageKind::Patch) => {
+            PatchImage::check(Arc::from(body)).map(|patch| format!("patch of a leaf, {} rows", patch.len()))
         }
         Ok(PageKind::Overflow) => {
             check_piece(body).map(|bytes| format!("piece of a large value, {} bytes", bytes.len()))
@@ -31,6 +34,11 @@ pub fn cells(out: &mut String, body: &[u8]) {
                 leaf_cells(out, &leaf);
             }
         }
+        Ok(PageKind::Patch) => {
+            if let Ok(patch) = PatchImage::check(Arc::from(body)) {
+                patch.iter().for_each(|(key, value)| row(out, key, value));
+            }
+        }
         Ok(PageKind::Inner(_)) => {
             if let Ok(inner) = InnerImage::check(body) {
                 children(out, &inner);
@@ -42,23 +50,29 @@ pub fn cells(out: &mut String, body: &[u8]) {
 
 fn leaf_cells(out: &mut String, leaf: &LeafImage) {
     for i in 0..leaf.len() {
-        let key = shown(&leaf.key(i));
-        match leaf.value(i) {
-            CellValue::Inline(value) => line(out, format_args!("  {key} = {}", shown(value))),
-            CellValue::Overflow(stored) => match OverflowRef::decode(stored) {
-                Ok(large) => {
-                    let pieces: Vec<String> = large.pieces.iter().map(address).collect();
-                    line(out, format_args!("  {key} = {} bytes in [{}]", large.len, pieces.join(", ")));
-                }
-                Err(e) => line(out, format_args!("  {key}: {}", e.message())),
-            },
-        }
+        row(out, &leaf.key(i), Some(leaf.value(i)));
+    }
+}
+
+fn row(out: &mut String, key: &[u8], value: Option<CellValue<'_>>) {
+    let key = shown(key);
+    match value {
+        None => line(out, format_args!("  {key} is gone")),
+        Some(CellValue::Inline(value)) => line(out, format_args!("  {key} = {}", shown(value))),
+        Some(CellValue::Overflow(stored)) => match OverflowRef::decode(stored) {
+            Ok(large) => {
+                let pieces: Vec<String> = large.pieces.iter().map(address).collect();
+                line(out, format_args!("  {key} = {} bytes in [{}]", large.len, pieces.join(", ")));
+            }
+            Err(e) => line(out, format_args!("  {key}: {}", e.message())),
+        },
     }
 }
 
 fn children(out: &mut String, inner: &InnerImage) {
     for (i, child) in inner.children.iter().enumerate() {
         let low = if i == 0 { "-".to_owned() } else { shown(inner.separators.key(i - 1)) };
-        line(out, format_args!("  from {low}: {}", address(child)));
+        let over = child.base.map(|base| format!(" over {}", address(&base))).unwrap_or_default();
+        line(out, format_args!("  from {low}: {}{over}", address(&child.addr)));
     }
 }

@@ -1,7 +1,8 @@
 //! The encoded inner page, and the separators that guide a search through one.
 //!
 //! An inner page with n children has n-1 separators: child i holds the keys at or above separator i-1 and below separator i.
-//! Stored are the addresses of all children, then the separators without their shared prefix, each with its length. In
+//! Stored are the shared prefix of the separators, the addresses of all children, the bases of those that are patches (how
+//! many, then for each the number of the child and the address), and the separators' rests, each with its length. In
 //! memory the separators stand beside an array of heads, the first eight bytes after the shared prefix, so that choosing a
 //! child is a search through numbers that lie close together.
 
@@ -9,7 +10,35 @@ use crate::codec::{Reader, Writer};
 use crate::error::{Error, Result};
 use crate::types::BlockAddr;
 
-use super::{HEADER, Header, KIND_INNER, check_padding, head64, shared_len};
+use super::{FLAG_PATCHED, HEADER, Header, KIND_INNER, check_padding, head64, shared_len};
+
+/// Where a page is: its block, and the block that it is a patch over, if it is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageAddr {
+    /// The block that is read first.
+    pub addr: BlockAddr,
+    /// The block of the leaf that `addr` patches.
+    pub base: Option<BlockAddr>,
+}
+
+impl PageAddr {
+    /// A page that is one block.
+    #[must_use]
+    pub const fn whole(addr: BlockAddr) -> Self {
+        Self { addr, base: None }
+    }
+
+    /// The block that holds all rows, as they are or once were.
+    #[must_use]
+    pub fn full(self) -> BlockAddr {
+        self.base.unwrap_or(self.addr)
+    }
+
+    /// All its blocks.
+    pub fn blocks(self) -> impl Iterator<Item = BlockAddr> {
+        std::iter::once(self.addr).chain(self.base)
+    }
+}
 
 /// The keys between the children of an inner page, in order.
 #[derive(Clone, Debug, Default)]
@@ -110,7 +139,7 @@ pub struct InnerImage {
     /// The keys between the children.
     pub separators: Separators,
     /// The children.
-    pub children: Vec<BlockAddr>,
+    pub children: Vec<PageAddr>,
 }
 
 impl InnerImage {
@@ -123,16 +152,40 @@ impl InnerImage {
         let (count, prefix, cells) = (header.count as usize, header.prefix as usize, header.cells as usize);
         let addresses = count.checked_mul(BlockAddr::ENCODED_LEN);
         let need = addresses.and_then(|n| n.checked_add(HEADER)?.checked_add(prefix)?.checked_add(cells));
-        if header.level == 0 || header.flags != 0 || count == 0 || need.is_none_or(|need| need > body.len()) {
+        if header.level == 0 || count == 0 || need.is_none_or(|need| need > body.len()) {
             return Err(Error::corrupt("the header of an inner page is malformed"));
         }
         let mut r = Reader::new(&body[HEADER..]);
         let prefix = r.take(prefix)?;
-        let children = (0..count).map(|_| BlockAddr::decode(&mut r)).collect::<Result<Vec<_>>>()?;
+        let children = (0..count).map(|_| BlockAddr::decode(&mut r).map(PageAddr::whole));
+        let mut children = children.collect::<Result<Vec<_>>>()?;
+        if header.flags & FLAG_PATCHED != 0 {
+            check_bases(&mut r, header.level, &mut children)?;
+        }
         let separators = check_separators(r.take(cells)?, prefix, count - 1)?;
         check_padding(r.take(r.remaining())?)?;
         Ok(Self { level: header.level, separators, children })
     }
+}
+
+/// Reads which children are patches, and over what.
+fn check_bases(r: &mut Reader<'_>, level: u8, children: &mut [PageAddr]) -> Result<()> {
+    let (count, mut next) = (r.u32()?, 0);
+    if level != 1 || count == 0 {
+        return Err(Error::corrupt("an inner page speaks of patches where there can be none"));
+    }
+    for _ in 0..count {
+        let (child, base) = (r.u32()? as usize, BlockAddr::decode(r)?);
+        let Some(found) = children.get_mut(child).filter(|_| child >= next) else {
+            return Err(Error::corrupt("the patches of an inner page are out of order"));
+        };
+        if base.birth > found.addr.birth {
+            return Err(Error::corrupt("a patch is older than the block it patches"));
+        }
+        found.base = Some(base);
+        next = child + 1;
+    }
+    Ok(())
 }
 
 fn check_separators(cells: &[u8], prefix: &[u8], count: usize) -> Result<Separators> {
@@ -160,9 +213,9 @@ fn check_separators(cells: &[u8], prefix: &[u8], count: usize) -> Result<Separat
 /// The page with these children, each with the smallest key it may hold. The first key is not stored.
 ///
 /// # Panics
-/// When there is no child or the level is 0.
+/// When there is no child, the level is 0, or a child that is no leaf is a patch.
 #[must_use]
-pub fn encode_inner(level: u8, children: &[(&[u8], BlockAddr)]) -> Vec<u8> {
+pub fn encode_inner(level: u8, children: &[(&[u8], PageAddr)]) -> Vec<u8> {
     assert!(level > 0 && !children.is_empty(), "an inner page has children");
     let prefix = match (children.get(1), children.last()) {
         (Some((first, _)), Some((last, _))) => &first[..shared_len(first, last)],
@@ -172,13 +225,26 @@ pub fn encode_inner(level: u8, children: &[(&[u8], BlockAddr)]) -> Vec<u8> {
     for (key, _) in &children[1..] {
         cells.put_bytes(&key[prefix.len()..]);
     }
-    let mut out = Vec::with_capacity(HEADER + prefix.len() + children.len() * BlockAddr::ENCODED_LEN + cells.len());
+    let patched = children.iter().filter(|(_, child)| child.base.is_some()).count();
+    assert!(patched == 0 || level == 1, "only leaves are patched");
+    let addresses = children.len() * BlockAddr::ENCODED_LEN + patched * (4 + BlockAddr::ENCODED_LEN);
+    let mut out = Vec::with_capacity(HEADER + prefix.len() + 4 + addresses + cells.len());
+    let flags = if patched > 0 { FLAG_PATCHED } else { 0 };
     let count = u32::try_from(children.len()).expect("an inner page has few children");
     let (prefix_len, cells_len) = (prefix.len() as u32, u32::try_from(cells.len()).expect("and short keys"));
-    Header { kind: KIND_INNER, level, flags: 0, count, prefix: prefix_len, cells: cells_len }.encode(&mut out);
+    Header { kind: KIND_INNER, level, flags, count, prefix: prefix_len, cells: cells_len }.encode(&mut out);
     out.extend_from_slice(prefix);
-    for (_, addr) in children {
-        addr.encode(&mut out);
+    for (_, child) in children {
+        child.addr.encode(&mut out);
+    }
+    if patched > 0 {
+        out.put_u32(patched as u32);
+    }
+    for (i, (_, child)) in children.iter().enumerate() {
+        if let Some(base) = child.base {
+            out.put_u32(i as u32);
+            base.encode(&mut out);
+        }
     }
     out.extend_from_slice(&cells);
     out

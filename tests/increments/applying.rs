@@ -174,7 +174,7 @@ fn members() -> Members {
         let mut origin = take(&db, copy, None).origin();
         let mut then = None;
         for (n, dir) in [inc, later].into_iter().enumerate() {
-            write(&db, "a", (0..200).step_by(7).map(|i| row(i, 60 + n + salt)));
+            write(&db, "a", (0..200).step_by(2).map(|i| row(i, 60 + n + salt)));
             if n == 0 {
                 db.drop_table("gone", false).unwrap();
                 db.create_table("new", TableOptions::new()).unwrap();

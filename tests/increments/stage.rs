@@ -33,7 +33,9 @@ pub fn open(vfs: &MemVfs) -> Database {
 
 /// As [`options`], with pages so small that little data makes deep trees.
 pub fn deep(vfs: &MemVfs) -> Options {
-    let tree = TreeOptions { leaf_bytes: 1024, fan_out: 4, fold_versions: 8, overflow_bytes: 256, piece_bytes: 40_000 };
+    let (fan_out, fold_versions, overflow_bytes) = (4, 8, 256);
+    let tree =
+        TreeOptions { leaf_bytes: 1024, fan_out, fold_versions, overflow_bytes, piece_bytes: 40_000, patch_share: 2 };
     options(vfs).tree(tree)
 }
 

@@ -34,10 +34,11 @@ pub fn shrink(case: &Case, failure: Failure, judge: fn() -> Judge, cap: Duration
         }
     }
     let plain = Config::default();
-    let simpler: [fn(&mut Config, &Config); 5] = [
+    let simpler: [fn(&mut Config, &Config); 6] = [
         |c, d| c.profile.clone_from(&d.profile),
         |c, d| c.cache = d.cache,
         |c, d| c.leaf = d.leaf,
+        |c, d| c.patch = d.patch,
         |c, d| c.unit = d.unit,
         |c, d| c.pinned = d.pinned,
     ];

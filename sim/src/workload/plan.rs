@@ -52,6 +52,8 @@ pub struct Config {
     pub report: Report,
     /// After a failed sync the disk is read-only until the database is closed.
     pub sticky: bool,
+    /// Leaves are stored as patches where these take at most the n-th part; 0: never.
+    pub patch: usize,
 }
 
 impl Default for Config {
@@ -73,6 +75,7 @@ impl Default for Config {
             every: 0,
             report: Report::Each,
             sticky: false,
+            patch: 0,
         }
     }
 }
@@ -93,6 +96,7 @@ impl Config {
         let keep = dice.one_in(3);
         let level = Level::ALL[pick(dice, &[0, 2, 1, 2]) as usize];
         let every = if dice.one_in(4) { 1000 + dice.choose(8000) } else { 0 };
+        let patch = pick(dice, &[1, 0, 2, 1]) as usize;
         let mut kinds = 0;
         for (kind, (what, _)) in KINDS.iter().enumerate() {
             let always = matches!(what, Kind::Put | Kind::Checkpoint | Kind::Commit);
@@ -121,6 +125,7 @@ impl Config {
             every,
             report,
             sticky,
+            patch,
         }
     }
 
@@ -151,6 +156,7 @@ impl Config {
                 "every" => config.every = number()?,
                 "report" => config.report = Report::by_name(value).ok_or_else(bad)?,
                 "sticky" => config.sticky = value == "on",
+                "patch" => config.patch = number()? as usize,
                 _ => return Err(bad()),
             }
         }
@@ -165,9 +171,9 @@ impl fmt::Display for Config {
         write!(f, "unit={unit} leaf={leaf} cache={cache} contract={contract} profile={profile} ")?;
         write!(f, "keys={keys} sizes={sizes} length={length} kinds={kinds}")?;
         let on = |on| if on { "on" } else { "off" };
-        let Self { segment, every, .. } = self;
+        let Self { segment, every, patch, .. } = self;
         let (log, keep, level) = (on(self.log), on(self.keep), self.level.name());
-        write!(f, " log={log} segment={segment} keep={keep} commit={level} every={every}")?;
+        write!(f, " log={log} segment={segment} keep={keep} commit={level} every={every} patch={patch}")?;
         // What only matters to failing syncs is said only when it is not as usual.
         if self.report != Report::Each {
             write!(f, " report={}", self.report.name())?;

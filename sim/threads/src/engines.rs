@@ -62,7 +62,9 @@ macro_rules! engine {
             pub fn open(vfs: Arc<dyn Vfs>, home: &Path, settings: &Settings) -> Result<Database> {
                 let leaf = settings.leaf;
                 let (overflow_bytes, piece_bytes) = (leaf / 2, 2048);
-                let tree = TreeOptions { leaf_bytes: leaf, fan_out: 4, fold_versions: 4, overflow_bytes, piece_bytes };
+                let (fan_out, fold_versions, patch_share) = (4, 4, 2);
+                let tree =
+                    TreeOptions { leaf_bytes: leaf, fan_out, fold_versions, overflow_bytes, piece_bytes, patch_share };
                 Options::new()
                     .vfs(vfs)
                     .clock(Arc::new(ManualClock::new(1_700_000_000_000)))

@@ -19,7 +19,7 @@ pub const UNIT: u32 = 512;
 const TABLE: TableId = TableId(1);
 
 pub fn tiny() -> TreeOptions {
-    TreeOptions { leaf_bytes: 256, fan_out: 4, fold_versions: 5, overflow_bytes: 64, piece_bytes: 100 }
+    TreeOptions { leaf_bytes: 256, fan_out: 4, fold_versions: 5, overflow_bytes: 64, piece_bytes: 100, patch_share: 1 }
 }
 
 /// The versions of one key, oldest first.

@@ -4,6 +4,7 @@
 //! written down at the heads of the engine's rooms, and this is another reader of the same description. It is naive on
 //! purpose: it reads what it needs, skips the rest, and gives up with a sentence at the first thing it cannot believe.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Bytes of a stored address.
@@ -89,8 +90,12 @@ pub struct Table {
 pub struct Page {
     /// The children of an inner page.
     pub children: Vec<Addr>,
-    /// The rows of a leaf, their values as stored there.
+    /// For those that are patches, by their place: the blocks that they lie over.
+    pub bases: BTreeMap<usize, Addr>,
+    /// The rows of a leaf or a patch, their values as stored there.
     pub rows: Vec<(Vec<u8>, Cell)>,
+    /// All keys that a patch speaks of, those included whose rows are gone.
+    pub patched: BTreeSet<Vec<u8>>,
 }
 
 /// The value of a row.
@@ -301,24 +306,53 @@ pub fn page(body: &[u8], level: u8) -> Read<Page> {
     if (b.u8()?, b.u8()?) != (kind, level) {
         return Err(format!("no page of level {level}"));
     }
-    b.take(2)?;
+    let flags = b.number(2)?;
     let (count, prefix) = (b.u32()? as usize, b.u32()? as usize);
     b.take(PAGE_HEADER - 12)?;
     let prefix = b.take(prefix)?;
     let mut page = Page::default();
     if level > 0 {
         page.children = (0..count).map(|_| b.addr()).collect::<Read<Vec<_>>>()?;
+        let patches = if flags & 2 > 0 { b.u32()? } else { 0 };
+        for _ in 0..patches {
+            page.bases.insert(b.u32()? as usize, b.addr()?);
+        }
         return Ok(page);
     }
     b.take(8 * count)?;
     for _ in 0..count {
         let key = [prefix, b.counted()?].concat();
         let tag = b.varint()?;
-        let value = b.take((tag >> 1) as usize)?;
-        let cell = if tag & 1 == 0 { Cell::Inline(value.to_vec()) } else { Cell::Pieces(pieces(value)?) };
-        page.rows.push((key, cell));
+        page.rows.push((key, cell(&mut b, tag)?));
     }
     Ok(page)
+}
+
+/// Reads a patch of a leaf.
+pub fn patch(body: &[u8]) -> Read<Page> {
+    let mut b = Bytes(body);
+    if (b.u8()?, b.u8()?) != (4, 0) {
+        return Err("no patch".to_owned());
+    }
+    b.take(2)?;
+    let (count, prefix) = (b.u32()? as usize, b.u32()? as usize);
+    b.take(PAGE_HEADER - 12)?;
+    let prefix = b.take(prefix)?;
+    let mut page = Page::default();
+    for _ in 0..count {
+        let key = [prefix, b.counted()?].concat();
+        let tag = b.varint()?;
+        if tag > 0 {
+            page.rows.push((key.clone(), cell(&mut b, tag - 1)?));
+        }
+        page.patched.insert(key);
+    }
+    Ok(page)
+}
+
+fn cell(b: &mut Bytes<'_>, tag: u64) -> Read<Cell> {
+    let value = b.take((tag >> 1) as usize)?;
+    Ok(if tag & 1 == 0 { Cell::Inline(value.to_vec()) } else { Cell::Pieces(pieces(value)?) })
 }
 
 fn pieces(stored: &[u8]) -> Read<Vec<Addr>> {

@@ -25,8 +25,10 @@ pub struct Reached {
     pub addr: Addr,
     /// A digest of all its bytes.
     pub content: u64,
-    /// The blocks that it names.
+    /// The blocks that it names, as far as they count.
     pub children: Vec<Addr>,
+    /// It was met as a page of its own, not only under a patch.
+    whole: bool,
 }
 
 /// What the retained checkpoints reach of one file.
@@ -205,10 +207,32 @@ impl<'a> Walk<'a> {
 
     fn page(&mut self, source: &Source, addr: Addr, level: u8, parent: u64, rows: &mut Vec<(Vec<u8>, Vec<u8>)>) {
         let Some(page) = self.enter(source, addr, parent, |body| bytes::page(body, level)) else { return };
-        for child in &page.children {
-            self.page(source, *child, level.saturating_sub(1), addr.birth, rows);
+        for (i, child) in page.children.iter().enumerate() {
+            match page.bases.get(&i) {
+                Some(base) => self.patched(source, *child, *base, addr.birth, rows),
+                None => self.page(source, *child, level.saturating_sub(1), addr.birth, rows),
+            }
         }
-        for (key, cell) in page.rows {
+        self.rows(source, addr, page.rows, rows);
+    }
+
+    /// A leaf of two blocks: what the patch does not speak of counts in the block under it.
+    fn patched(&mut self, source: &Source, addr: Addr, base: Addr, parent: u64, rows: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+        let Some(patch) = self.enter(source, addr, parent, bytes::patch) else { return };
+        let read = |body: &[u8]| {
+            let mut page = bytes::page(body, 0)?;
+            page.rows.retain(|(key, _)| !patch.patched.contains(key));
+            Ok(page)
+        };
+        if let Some(full) = self.enter_under(source, base, addr.birth, read) {
+            self.rows(source, base, full.rows, rows);
+        }
+        self.rows(source, addr, patch.rows, rows);
+        rows.sort();
+    }
+
+    fn rows(&mut self, source: &Source, addr: Addr, found: Vec<(Vec<u8>, Cell)>, rows: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+        for (key, cell) in found {
             match cell {
                 Cell::Inline(value) => rows.push((key, value)),
                 Cell::Pieces(pieces) => {
@@ -231,19 +255,46 @@ impl<'a> Walk<'a> {
         parent: u64,
         read: impl FnOnce(&[u8]) -> Read<Page>,
     ) -> Option<Page> {
+        let known = self.file(source).blocks.get(&addr.offset).is_some_and(|known| known.addr == addr && known.whole);
+        if known && source.table > 0 {
+            return None;
+        }
+        self.note(source, addr, parent, true, read)
+    }
+
+    /// As [`Walk::enter`], of a block that lies under a patch: another patch over it may leave other rows.
+    fn enter_under(
+        &mut self,
+        source: &Source,
+        addr: Addr,
+        parent: u64,
+        read: impl FnOnce(&[u8]) -> Read<Page>,
+    ) -> Option<Page> {
+        self.note(source, addr, parent, false, read)
+    }
+
+    fn note(
+        &mut self,
+        source: &Source,
+        addr: Addr,
+        parent: u64,
+        whole: bool,
+        read: impl FnOnce(&[u8]) -> Read<Page>,
+    ) -> Option<Page> {
         let place = format!("{} {}+{}", source.name, addr.offset, addr.size);
         if addr.birth > parent {
             let what = format!("{place}: born for {}, under a parent of {}", shown(addr.birth), shown(parent));
             self.state.broken.push(what);
         }
-        let known = self.file(source).blocks.get(&addr.offset).is_some_and(|known| known.addr == addr);
-        if known && source.table > 0 {
-            return None;
-        }
         let block = part(&source.bytes, addr);
         let page = bytes::body(block, addr, source.table).and_then(read);
-        let children = page.as_ref().map(leads_to).unwrap_or_default();
-        let reached = Reached { addr, content: digest(block), children };
+        let mut children = page.as_ref().map(leads_to).unwrap_or_default();
+        let before = self.file(source).blocks.get(&addr.offset).filter(|known| known.addr == addr);
+        let whole = whole || before.is_some_and(|known| known.whole);
+        children.extend(before.iter().flat_map(|known| known.children.iter().copied()));
+        children.sort();
+        children.dedup();
+        let reached = Reached { addr, content: digest(block), children, whole };
         let other = self.file(source).blocks.insert(addr.offset, reached).filter(|other| other.addr != addr);
         if let Some(other) = other {
             self.state.broken.push(format!("{place}: two blocks of one state stand here, {:?} too", other.addr));
@@ -267,7 +318,7 @@ fn leads_to(page: &Page) -> Vec<Addr> {
         Cell::Inline(_) => [].iter(),
         Cell::Pieces(pieces) => pieces.iter(),
     });
-    page.children.iter().chain(pieces).copied().collect()
+    page.children.iter().chain(page.bases.values()).chain(pieces).copied().collect()
 }
 
 /// A number of a checkpoint as people write it.
