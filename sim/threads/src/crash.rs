@@ -21,7 +21,7 @@ use strandline_sim::disk::{self, SimDisk};
 use strandline_sim::explore::{Limits, explore_disk};
 use strandline_sim::oracle::Rule;
 
-use crate::engines::ordinary;
+use crate::engines::{number_of, ordinary, other_name};
 use crate::history::{Call, Failure, History, Lists, without};
 use crate::order::Order;
 use crate::plan::{Level, Settings};
@@ -76,7 +76,8 @@ impl Court<'_> {
         self.tables(&tables, birth, death)
     }
 
-    fn tables(&self, tables: &[u8], birth: u64, death: u64) -> Result<(), Failure> {
+    fn tables(&self, names: &[String], birth: u64, death: u64) -> Result<(), Failure> {
+        let tables: BTreeSet<u8> = names.iter().filter_map(|name| number_of(name).ok()).collect();
         let told = |call: &Call| call.acked.is_some_and(|acked| acked.event <= death);
         let gone = self.history.dropped(birth);
         let mut made = self.history.tables.iter().filter(|(table, call)| told(call) && !gone.contains(table));
@@ -88,13 +89,25 @@ impl Court<'_> {
             return Err(Failure::new(Rule::Durable, format!("t{table} was dropped and is there")));
         }
         let called = |table: &u8| self.history.tables.get(table).is_some_and(|call| call.called.event <= birth);
-        match tables.iter().find(|table| !called(table)) {
-            Some(table) => Err(Failure::new(Rule::NoFuture, format!("t{table} is there and was not called for"))),
-            None => Ok(()),
+        if let Some(table) = tables.iter().find(|table| !called(table)) {
+            return Err(Failure::new(Rule::NoFuture, format!("t{table} is there and was not called for")));
+        }
+        for (table, call) in self.history.renames.iter().filter(|(table, _)| tables.contains(table)) {
+            let renamed = names.contains(&other_name(*table));
+            if told(call) && !renamed {
+                return Err(Failure::new(Rule::Durable, format!("t{table} was renamed and has its old name")));
+            }
+            if call.called.event > birth && renamed {
+                return Err(Failure::new(Rule::NoFuture, format!("t{table} has the name that it gets later")));
+            }
+        }
+        match names.len() == tables.len() {
+            true => Ok(()),
+            false => Err(Failure::new(Rule::Prefix, format!("there are the tables {names:?}"))),
         }
     }
 
-    fn open(&self, disk: &SimDisk, home: &Path, rule: Rule) -> Result<(Vec<u8>, Lists), Failure> {
+    fn open(&self, disk: &SimDisk, home: &Path, rule: Rule) -> Result<(Vec<String>, Lists), Failure> {
         let vfs = Arc::new(disk.clone());
         let refused = |e: String| Failure::new(rule, format!("{} does not open: {e}", home.display()));
         let db = ordinary::open(vfs, home, self.settings).map_err(|e| refused(e.to_string()))?;

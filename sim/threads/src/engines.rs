@@ -17,6 +17,21 @@ pub fn table_name(table: u8) -> String {
     format!("t{table}")
 }
 
+/// The name that a table may get.
+#[must_use]
+pub fn other_name(table: u8) -> String {
+    format!("other-t{table}")
+}
+
+/// The number of the table that has a name.
+///
+/// # Errors
+/// When nobody gave that name to any.
+pub fn number_of(name: &str) -> Result<u8, String> {
+    let number = name.strip_prefix("other-").unwrap_or(name).strip_prefix('t').and_then(|n| n.parse().ok());
+    number.ok_or_else(|| format!("nobody made the table {name}"))
+}
+
 /// The bytes of a key.
 #[must_use]
 pub fn key_bytes(key: u8) -> [u8; 3] {
@@ -106,11 +121,6 @@ macro_rules! engine {
                 Ok(lists)
             }
 
-            fn number_of(table: &str) -> std::result::Result<u8, String> {
-                let number = table.strip_prefix('t').and_then(|n| n.parse().ok());
-                number.ok_or_else(|| format!("nobody made the table {table}"))
-            }
-
             fn rows(rows: Range<'_>, number: u8, pad: usize, back: bool) -> std::result::Result<Lists, String> {
                 let (mut lists, mut before) = (Lists::new(), None);
                 let rows: Vec<_> = if back { rows.rev().collect() } else { rows.collect() };
@@ -129,17 +139,17 @@ macro_rules! engine {
                 Ok(lists)
             }
 
-            /// Every list of every table, and the numbers of the tables.
+            /// Every list of every table, and the names of the tables.
             ///
             /// # Errors
             /// The engine's refusal; anything that nobody wrote.
-            pub fn dump(db: &Database, pad: usize) -> std::result::Result<(Vec<u8>, Lists), String> {
+            pub fn dump(db: &Database, pad: usize) -> std::result::Result<(Vec<String>, Lists), String> {
                 let (mut tables, mut lists) = (Vec::new(), Lists::new());
                 let txn = db.begin().map_err(|e| e.to_string())?;
                 for info in db.tables().map_err(|e| e.to_string())? {
                     let number = number_of(&info.name)?;
                     let table = db.table(&info.name).map_err(|e| e.to_string())?;
-                    tables.push(number);
+                    tables.push(info.name);
                     lists.extend(scan(&txn, &table, number, pad, false)?);
                 }
                 Ok((tables, lists))

@@ -133,6 +133,8 @@ pub struct History {
     pub tables: BTreeMap<u8, Call>,
     /// Tables, each with the call that dropped it; one that was refused has changed nothing.
     pub drops: BTreeMap<u8, Call>,
+    /// Tables, each with the call that gave it its other name; one that was refused has changed nothing.
+    pub renames: BTreeMap<u8, Call>,
     /// Calls after which all that was committed before them is durable.
     pub syncs: Vec<Call>,
     /// Checkpoints that were taken.

@@ -65,6 +65,17 @@ pub struct Txn {
     pub level: Option<Level>,
 }
 
+/// How a copy is rolled forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// It is not.
+    No,
+    /// By what the log has beyond it, while the backup is open.
+    CatchUp,
+    /// By an increment, the next backup.
+    Increment,
+}
+
 /// Something a thread does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -74,10 +85,12 @@ pub enum Act {
     Create(u8),
     /// Drops a table, unless somebody uses it.
     Drop(u8),
+    /// Gives a table its other name, unless somebody uses it.
+    Rename(u8),
     /// Takes a checkpoint, named or not.
     Checkpoint(bool),
-    /// Copies the database; then, if so asked, what the log has beyond the copy.
-    Backup(u8, bool),
+    /// Copies the database, and rolls the copy forward.
+    Backup(u8, Forward),
     /// Reads the newest checkpoint.
     View,
     /// Makes all that is committed durable.
@@ -144,9 +157,10 @@ impl Draw<'_> {
             threads.push((0..self.made).map(|n| Act::Create(OLD_TABLES + n)).collect());
             if self.tape.chance(Subject::Workload, 1, 3) {
                 // By the same thread or by another one.
-                let drop = Act::Drop(self.below(u64::from(OLD_TABLES + self.made)) as u8);
+                let table = self.below(u64::from(OLD_TABLES + self.made)) as u8;
+                let act = if self.below(2) == 0 { Act::Drop(table) } else { Act::Rename(table) };
                 let own = self.below(2) == 0;
-                if own { threads[0].push(drop) } else { threads.push(vec![drop]) }
+                if own { threads[0].push(act) } else { threads.push(vec![act]) }
             }
         }
         for _ in 0..2 + self.below(2) {
@@ -158,8 +172,8 @@ impl Draw<'_> {
             threads.push((0..acts).map(|_| self.service()).collect());
         }
         if self.tape.chance(Subject::Workload, 1, 3) {
-            let caught_up = self.tape.chance(Subject::Workload, 1, 2);
-            threads.push(vec![Act::Backup(0, caught_up)]);
+            let forward = [Forward::No, Forward::CatchUp, Forward::Increment][self.below(3) as usize];
+            threads.push(vec![Act::Backup(0, forward)]);
         }
         if self.tape.chance(Subject::Workload, 1, 2) {
             let acts = 1 + self.below(3);
@@ -229,8 +243,9 @@ impl fmt::Display for Act {
             Self::Create(table) => write!(f, "create t{table}"),
             Self::Drop(table) => write!(f, "drop t{table}"),
             Self::Checkpoint(named) => write!(f, "checkpoint{}", if *named { " named" } else { "" }),
-            Self::Backup(n, false) => write!(f, "backup to b{n}"),
-            Self::Backup(n, true) => write!(f, "backup to b{n} and catch up"),
+            Self::Rename(table) => write!(f, "rename t{table}"),
+            Self::Backup(n, Forward::No) => write!(f, "backup to b{n}"),
+            Self::Backup(n, forward) => write!(f, "backup to b{n}, {forward:?}"),
             Self::View => write!(f, "view"),
             Self::SyncLog => write!(f, "sync the log"),
             Self::Drive => write!(f, "drive"),

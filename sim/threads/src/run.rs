@@ -6,25 +6,25 @@
 //! Whatever a thread notes, it notes between two points at which another may run, so the notes of a run are in the order in
 //! which things happened. Nobody holds the history across such a point.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 use strandline_scheduled::{
-    BackupOptions, CheckpointOptions, CheckpointRef, Database, Durability, Error, ErrorKind, Progress, Table,
-    TableOptions, Transaction,
+    BackupOptions, CheckpointOptions, Database, Durability, Error, ErrorKind, Table, TableOptions, Transaction,
 };
 use strandline_sim::disk::{Profile, SimDisk};
 use strandline_sim::oracle::Rule;
 use strandline_sim::tape::Tape;
 use strandline_vfs::Vfs;
 
-use crate::engines::{encode, key_bytes, scheduled, table_name};
+use crate::engines::{encode, key_bytes, other_name, scheduled, table_name};
 use crate::history::{Call, End, Failure, History, Moment, Ran, Read};
 use crate::plan::{APPENDS, Act, Element, Key, Level, OLD_TABLES, Plan, Txn};
-use crate::race::{COPIES, HOME, RacingVfs};
+use crate::race::{HOME, RacingVfs};
 use crate::schedule::{Course, TapeScheduler};
+
+mod acts;
 
 /// Decisions after which a run is thought to go round in circles.
 const STEPS_MAX: usize = 400_000;
@@ -194,7 +194,8 @@ impl Stage {
             Act::Create(table) => self.create(db, *table),
             Act::Drop(table) => self.drop_table(db, *table),
             Act::Checkpoint(named) => self.checkpoint(db, *named),
-            Act::Backup(number, caught_up) => self.back_up(db, *number, *caught_up),
+            Act::Rename(table) => self.rename(db, *table),
+            Act::Backup(number, forward) => self.back_up(db, *number, *forward),
             Act::View => self.view(db),
             Act::SyncLog => self.durable(|| db.sync_log(Durability::Sync)),
             Act::Drive => db.drive().map(drop),
@@ -202,110 +203,6 @@ impl Stage {
         if let Err(e) = done {
             self.refused(&act.to_string(), &e);
         }
-    }
-
-    /// A call after which all that was committed before it is durable.
-    fn durable(&self, call: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
-        let called = self.now();
-        call()?;
-        let acked = Some(self.now());
-        self.history().syncs.push(Call { called, acked });
-        Ok(())
-    }
-
-    fn create(&self, db: &Database, table: u8) -> Result<(), Error> {
-        let called = self.now();
-        self.history().tables.entry(table).or_insert(Call { called, acked: None });
-        db.create_table(&table_name(table), TableOptions::new())?;
-        let acked = Some(self.now());
-        self.history().tables.insert(table, Call { called, acked });
-        Ok(())
-    }
-
-    fn drop_table(&self, db: &Database, table: u8) -> Result<(), Error> {
-        let called = self.now();
-        self.history().drops.insert(table, Call { called, acked: None });
-        match db.drop_table(&table_name(table), true) {
-            // Forced, so one that is not there is passed over; and nobody else drops it.
-            Ok(()) if self.history().tables.get(&table).is_none_or(|made| made.acked.is_none()) => Ok(()),
-            Ok(()) => {
-                let acked = Some(self.now());
-                self.history().drops.insert(table, Call { called, acked });
-                self.mark("drop");
-                Ok(())
-            }
-            Err(e) if e.kind() == ErrorKind::Busy => {
-                self.history().drops.remove(&table);
-                self.mark("drop busy");
-                Ok(())
-            }
-            Err(e) => Err(e),
-        }
-    }
-
-    fn checkpoint(&self, db: &Database, named: bool) -> Result<(), Error> {
-        let options = CheckpointOptions::new();
-        let options = if named { options.name("n") } else { options };
-        let taken = self.durable(|| db.checkpoint(options).map(drop));
-        match taken {
-            // An open backup pins the checkpoint of that name.
-            Err(e) if named && e.kind() == ErrorKind::Busy => {
-                self.mark("checkpoint busy");
-                Ok(())
-            }
-            taken => taken.inspect(|()| self.note_checkpoint()),
-        }
-    }
-
-    fn note_checkpoint(&self) {
-        let mut history = self.history();
-        let last = history.syncs.last().copied();
-        history.checkpoints.extend(last);
-        history.mark("checkpoint");
-    }
-
-    fn view(&self, db: &Database) -> Result<(), Error> {
-        let called = self.now();
-        let view = match db.view(CheckpointRef::Latest) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            view => view?,
-        };
-        let acked = Some(self.now());
-        let shown = scheduled::viewed(&view, self.plan.settings.pad);
-        let mut history = self.history();
-        match shown {
-            Ok(lists) => history.views.push((Call { called, acked }, lists)),
-            Err(e) => history.fail(Rule::Read, format!("a view: {e}")),
-        }
-        history.mark("view");
-        Ok(())
-    }
-
-    fn back_up(&self, db: &Database, number: u8, caught_up: bool) -> Result<(), Error> {
-        let go_on = |_: &Progress<'_>| ControlFlow::Continue(());
-        let called = self.now();
-        let mut backup = match db.backup(BackupOptions::new()) {
-            Err(e) if self.plan.settings.held && e.kind() == ErrorKind::Busy => return Ok(()),
-            backup => backup?,
-        };
-        let mut call = Call { called, acked: Some(self.now()) };
-        self.history().copies.insert(number, (call, false));
-        let dir = Path::new(COPIES).join(format!("b{number}"));
-        backup.copy_to(&dir, go_on)?;
-        if caught_up {
-            let more = Path::new(COPIES).join(format!("c{number}"));
-            let called = self.now();
-            let log = backup.catch_up()?;
-            call = Call { called, acked: Some(self.now()) };
-            log.copy_to(&more, go_on)?;
-            let vfs = RacingVfs::new(self.src.clone(), self.dst.clone());
-            strandline_scheduled::backup::apply(&vfs, &more, &dir, &mut { go_on })?;
-            self.mark("caught up");
-        }
-        backup.finish()?;
-        self.history().copies.insert(number, (call, true));
-        self.mark("backup");
-        Ok(())
     }
 
     fn transact(&self, db: &Database, txn: &Txn) -> Result<(), Error> {
@@ -368,9 +265,13 @@ impl Performer<'_> {
         Ok(())
     }
 
-    /// The table, once somebody has made it.
+    /// The table, once somebody has made it, by the name that it has.
     fn table(&self, number: u8) -> Result<Option<Table>, Error> {
-        match self.db.table(&table_name(number)) {
+        let renamed = self.stage.history().renames.contains_key(&number);
+        let by = |name: String| self.db.table(&name);
+        let found = by(table_name(number));
+        let found = if found.is_err() && renamed { by(other_name(number)) } else { found };
+        match found {
             Err(e) if e.kind() == ErrorKind::NotFound && self.may_lack(number) => Ok(None),
             table => table.map(Some),
         }

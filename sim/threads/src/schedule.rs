@@ -195,3 +195,49 @@ impl Scheduler for TapeScheduler {
         self.course().tape.choose(Subject::App, u64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn course(policy: Policy, values: &[u64]) -> Course {
+        let mut lists = strandline_sim::tape::Lists::default();
+        lists[Subject::Schedule as usize] = values.to_vec();
+        Course::new(Tape::from_lists(lists), policy)
+    }
+
+    #[test]
+    fn zero_lets_a_thread_run_on_and_every_choice_is_remembered() {
+        let mut course = course(Policy::Walk, &[0, 2, 1]);
+        let chosen: Vec<usize> = (0..4).map(|_| course.choose(&[3, 4, 1], false)).collect();
+        assert_eq!(chosen, [3, 1, 4, 3]);
+        assert_eq!(course.choose(&[9], false), 9, "no choice");
+        assert_eq!(course.choices(), [0, 2, 1, 0]);
+    }
+
+    #[test]
+    fn the_starved_thread_runs_when_no_other_can() {
+        let mut course = course(Policy::Starved(3), &[0, 1, 0]);
+        assert_eq!([course.choose(&[3, 4, 1], false), course.choose(&[3, 4, 1], false)], [4, 1]);
+        assert_eq!(course.choose(&[3], false), 3);
+    }
+
+    #[test]
+    fn the_first_rank_runs_until_it_falls() {
+        // One fall, after two steps; ranks 5, 7.
+        let mut course = course(Policy::Ranked(1, 100), &[1, 5, 7]);
+        let chosen: Vec<usize> = (0..4).map(|_| course.choose(&[1, 2], false)).collect();
+        assert_eq!(chosen, [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn who_has_run_for_long_is_overdue() {
+        let mut course = course(Policy::Walk, &[]);
+        assert!((0..PATIENCE).all(|_| course.choose(&[1, 2], false) == 1));
+        assert!(!course.is_overdue());
+        course.choose(&[1, 2], false);
+        assert!(course.is_overdue());
+        course.choose(&[2, 1], true);
+        assert!(!course.is_overdue());
+    }
+}
