@@ -51,7 +51,7 @@ fn every_small_log_survives_every_crash() {
 #[test]
 fn random_workloads_survive_crashes() {
     let jobs = 2;
-    let budget = Budget { time: Duration::from_secs(20), states: u64::MAX, jobs };
+    let budget = Budget { time: Duration::from_secs(20), states: u64::MAX, jobs, profile: None };
     let (count, found) = swarm(1_000_000, budget, &Progress::new(jobs));
     if let Some(found) = found {
         panic!("{}\nseed {}\n{}", found.failure, found.seed, found.case);

@@ -2,8 +2,9 @@
 //!
 //! The newest segment with a whole header says which one it continues and where that one ends, and so on back to where the
 //! log is wanted from. Numbers in between that nobody names were passed over: a segment whose making a crash cut short, or
-//! one that a salvage has left behind. A file without a whole header above all others is such a wreck too, unless it holds
-//! a record, which is written only when the header is durable.
+//! one that a salvage has left behind. A file without a whole header above all others is such a wreck too, even when it
+//! shows the head of a segment that was removed long ago, unless it holds a record, which is written only when the header is
+//! durable.
 //!
 //! - L1: every segment named is there and whole; L4: all but the last have a known end.
 
@@ -98,7 +99,9 @@ fn check(
 ) -> Result<std::result::Result<SegmentHeader, Damage>> {
     if header.number != info.number {
         let what = format!("the file says that it is log segment {}", header.number);
-        return Ok(Err(Damage { what, misplaced: true }));
+        // A file system may show what its blocks held before, in a file whose making a crash cut short: a segment that was
+        // removed, because no recovery needs it.
+        return Ok(Err(Damage { what, misplaced: header.number >= o.from.lsn.segment }));
     }
     if header.lineage != o.from.lineage {
         let (ours, theirs) = (o.from.lineage, header.lineage);
@@ -135,7 +138,7 @@ pub(super) fn chain(o: &ScanOptions, found: &[Found]) -> Result<(Vec<Part>, Opti
 
 /// From the newest whole segment back to where the log is wanted from.
 fn back(o: &ScanOptions, found: &[Found]) -> Result<Vec<Part>> {
-    // A file that gives itself another number is no wreck, wherever it stands.
+    // A file that gives itself the number of another one that may be needed is no wreck, wherever it stands.
     for f in found {
         if let Err(damage) = f.header.as_ref()
             && damage.misplaced

@@ -161,10 +161,6 @@ impl LogEnd {
             }
             let wanted = part.header.number == o.from.lsn.segment && o.from.lsn.offset != 0;
             let empty = walk.tail == u64::from(o.unit) && part.limit.is_none() && !wanted;
-            // Only closing a log cuts a file at a place that is no multiple of the unit, and it syncs the records first.
-            if walk.reading.len == walk.tail && walk.tail % u64::from(o.unit) != 0 {
-                self.durable(part, walk.tail);
-            }
             if empty && torn.is_none() && damage == Ok(Behind::Nothing) {
                 return Ok(Some(part.header));
             }

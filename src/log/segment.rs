@@ -48,7 +48,7 @@ pub(super) fn make(
 ) -> std::result::Result<(Arc<dyn File>, u64), Failure> {
     let path = dir.join(segment_name(header.number));
     let file = vfs.open(&path, OpenOptions::create()).map_err(|e| Failure::Harmless(Error::io(e, "create", &path)))?;
-    clear(&*file, &path).map_err(Failure::Harmless)?;
+    clear(&*file, &path, header.number).map_err(Failure::Harmless)?;
     let prepared = prepare(&*file, &path, header, space);
     let end = prepared.map_err(|e| {
         // Only to give the space back at once: without a whole header the file means nothing.
@@ -61,12 +61,12 @@ pub(super) fn make(
 }
 
 /// Empties a file that stands in the place of a new segment. One with a record in it is not ours to empty.
-fn clear(file: &dyn File, path: &Path) -> Result<()> {
+fn clear(file: &dyn File, path: &Path, number: u32) -> Result<()> {
     if file.is_empty().map_err(|e| Error::io(e, "look at the length of", path))? {
         return Ok(());
     }
-    // What cannot be read is the wreck of an attempt, too.
-    if holds_record(file).unwrap_or(false) {
+    // What cannot be read is the wreck of an attempt, too; and what a crash has let through from a file that was removed.
+    if holds_record(file, number).unwrap_or(false) {
         return Err(Error::new(ErrorKind::Exists, "a log segment of this number exists, and it holds records")
             .at(path, None)
             .remedy("move the file away"));
@@ -74,13 +74,13 @@ fn clear(file: &dyn File, path: &Path) -> Result<()> {
     file.set_len(0).map_err(|e| Error::io(e, "cut", path))
 }
 
-fn holds_record(file: &dyn File) -> io::Result<bool> {
+fn holds_record(file: &dyn File, number: u32) -> io::Result<bool> {
     let mut bytes = [0; SEGMENT_HEADER];
     if file.len()? < SEGMENT_HEADER as u64 {
         return Ok(false);
     }
     file.read_exact_at(&mut bytes, 0)?;
-    let Ok(header) = SegmentHeader::decode(&bytes) else { return Ok(false) };
+    let Some(header) = SegmentHeader::decode(&bytes).ok().filter(|h| h.number == number) else { return Ok(false) };
     let mut frame = [0; RECORD_HEADER];
     if file.len()? < u64::from(header.unit) + RECORD_HEADER as u64 {
         return Ok(false);
@@ -121,7 +121,8 @@ pub(super) enum Cut {
     Not,
     /// It goes from here on, a multiple of the unit: a file that was cut says nothing of its records.
     Padding(u64),
-    /// It goes from here on, but only when the records are durable: so a file of that length says that they are.
+    /// It goes from here on, but only when the records are durable. Whoever finds a file of that length cannot know: the sync after
+    /// the cut may have failed.
     Exactly(u64),
 }
 

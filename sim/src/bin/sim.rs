@@ -8,6 +8,7 @@ use std::{fs, thread};
 
 use clap::{Parser, Subcommand};
 use strandline_sim::campaign::{Budget, Case, Found, Progress, run_case, run_tape, shrink, swarm};
+use strandline_sim::disk::Profile;
 use strandline_sim::exhaustive::{BACKUP, LOG, STORE, exhaustive};
 use strandline_sim::oracle::Count;
 use strandline_sim::planted::{self, Trial};
@@ -38,6 +39,9 @@ enum Command {
         /// Threads.
         #[arg(long, default_value_t = 2)]
         jobs: u32,
+        /// The kind of disk, instead of one drawn for each run.
+        #[arg(long, value_parser = profile)]
+        profile: Option<&'static str>,
         /// Does not shorten a failing run; prints one line for scripts.
         #[arg(long)]
         terse: bool,
@@ -77,8 +81,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let ok = match Cli::parse().command {
-        Command::Run { seconds, states, seed, jobs, terse } => {
-            run(seed, Duration::from_secs(seconds), states.unwrap_or(u64::MAX), jobs, terse)
+        Command::Run { seconds, states, seed, jobs, profile, terse } => {
+            let (time, states) = (Duration::from_secs(seconds), states.unwrap_or(u64::MAX));
+            run(seed, Budget { time, states, jobs, profile }, terse)
         }
         Command::Replay { what } => replay(&what),
         Command::Exhaust { length, jobs } => exhaust(length, jobs),
@@ -96,11 +101,16 @@ fn main() -> ExitCode {
 /// A run that is at work for longer than this hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-fn run(seed: u64, time: Duration, states: u64, jobs: u32, terse: bool) -> bool {
+fn profile(name: &str) -> Result<&'static str, String> {
+    let names = || Profile::presets().iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
+    Profile::by_name(name).map(|p| p.name).ok_or_else(|| format!("no such disk; there are {}", names()))
+}
+
+fn run(seed: u64, budget: Budget, terse: bool) -> bool {
     // A run that hangs cannot be stopped from within; so the campaign has a thread of its own, and this one watches.
-    let progress: &'static Progress = Box::leak(Box::new(Progress::new(jobs)));
+    let progress: &'static Progress = Box::leak(Box::new(Progress::new(budget.jobs)));
     let began = Instant::now();
-    let campaign = thread::spawn(move || swarm(seed, Budget { time, states, jobs }, progress));
+    let campaign = thread::spawn(move || swarm(seed, budget, progress));
     let mut said = Instant::now();
     while !campaign.is_finished() {
         thread::sleep(Duration::from_millis(50));

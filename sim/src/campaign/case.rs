@@ -46,8 +46,16 @@ const DAMAGES: u32 = 4;
 
 /// Draws a run from a tape, runs it and judges it. Gives the run in words, the hash of its trace, and what failed.
 pub fn run_tape(tape: &mut Tape, judge: &mut Judge) -> (Case, Result<u64, Failure>) {
+    run_tape_on(None, tape, judge)
+}
+
+/// As [`run_tape`], on a disk of the kind that is named.
+pub fn run_tape_on(profile: Option<&str>, tape: &mut Tape, judge: &mut Judge) -> (Case, Result<u64, Failure>) {
     let _hush = Hush::new();
-    let config = Config::draw(&mut On(tape, Subject::Config));
+    let mut config = Config::draw(&mut On(tape, Subject::Config));
+    if let Some(profile) = profile {
+        profile.clone_into(&mut config.profile);
+    }
     let seed = tape.choose(Subject::Crash, 1 << 32);
     let mut world = World::new(&config);
     let mut dice = On(tape, Subject::Workload);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, run_tape};
+use super::case::{Case, run_tape_on};
 use crate::driver::Failure;
 use crate::oracle::{Count, Effort, Judge};
 use crate::tape::Tape;
@@ -19,6 +19,8 @@ pub struct Budget {
     pub states: u64,
     /// Threads; each takes every n-th seed.
     pub jobs: u32,
+    /// The kind of disk; `None` to draw one for every run.
+    pub profile: Option<&'static str>,
 }
 
 /// A failure of a campaign.
@@ -82,7 +84,7 @@ pub fn swarm(first: u64, budget: Budget, progress: &Progress) -> (Count, Option<
                 let mut seed = first + u64::from(job);
                 while !stop.load(Ordering::Relaxed) {
                     *lock(&progress.at[job as usize]) = (seed, Instant::now());
-                    if let Some(failed) = one(seed, &mut judge, progress) {
+                    if let Some(failed) = one(seed, budget.profile, &mut judge, progress) {
                         lock(found).get_or_insert(failed);
                         stop.store(true, Ordering::Relaxed);
                     }
@@ -101,11 +103,11 @@ pub fn swarm(first: u64, budget: Budget, progress: &Progress) -> (Count, Option<
     (into(total), into(found))
 }
 
-fn one(seed: u64, judge: &mut Judge, progress: &Progress) -> Option<Found> {
+fn one(seed: u64, profile: Option<&str>, judge: &mut Judge, progress: &Progress) -> Option<Found> {
     let before = judge.count.states;
     judge.effort = Effort::drawn(seed);
     let mut tape = Tape::seeded(seed);
-    let (mut case, result) = run_tape(&mut tape, judge);
+    let (mut case, result) = run_tape_on(profile, &mut tape, judge);
     progress.states.fetch_add(judge.count.states - before, Ordering::Relaxed);
     progress.runs.fetch_add(1, Ordering::Relaxed);
     let failure = result.err()?;

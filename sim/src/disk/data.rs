@@ -179,7 +179,10 @@ impl State {
         if let Some(file) = self.live.file_mut(ino) {
             file.size = len;
         }
-        self.push_meta(t.event, Slot::Size(ino), Value::Size(len), Vec::new());
+        let id = self.push_meta(t.event, Slot::Size(ino), Value::Size(len), Vec::new());
+        if let Some(atom) = self.pending.get_mut(id) {
+            atom.raw = old;
+        }
         Ok(())
     }
 

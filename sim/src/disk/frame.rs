@@ -10,11 +10,11 @@
 //! - F2: an image is durable and has no history: the disk booted from it has nothing pending.
 //! - F3: versions on inodes that no name of the image reaches count neither for hash nor for birth.
 
-use super::body::BLOCK;
+use super::body::{BLOCK, PAGE};
 use super::hash::{self, Dice};
 use super::pending::{Atom, Slot, Value, Written, needs_of};
 use super::profile::{Profile, TailFill};
-use super::state::State;
+use super::state::{Freed, State};
 use super::sums::Sums;
 use super::tree::{Ino, Tree};
 use super::{AtomInfo, SimDisk};
@@ -36,6 +36,7 @@ pub struct Barrier {
     pub(crate) profile: Profile,
     /// Bytes are lost for good that a call had promised: no image has them.
     pub(crate) betrayed: bool,
+    pub(crate) freed: Arc<Freed>,
 }
 
 /// Which atoms of a [`Frame`] an image holds.
@@ -197,14 +198,53 @@ impl Frame {
         for i in choice.iter() {
             self.atom(i).apply(&mut tree, self.barrier.profile.sector);
         }
-        if self.barrier.profile.tail_fill == TailFill::Garbage {
+        if self.barrier.profile.tail_fill != TailFill::Zeros {
             self.fill_tails(&mut tree, choice);
+            self.fill_taken(&mut tree, choice);
         }
         tree.trim(&self.loose);
-        Image { tree, profile: self.barrier.profile.clone() }
+        Image { tree, profile: self.barrier.profile.clone(), freed: Arc::clone(&self.barrier.freed) }
     }
 
-    /// Noise in the sectors that an extending write never reached.
+    /// What a sector shows that was never written: noise, or what a file held there that is no more.
+    fn filling(&self, ino: Ino, index: u64) -> Option<Vec<u8>> {
+        let len = self.barrier.profile.sector;
+        if self.barrier.profile.tail_fill == TailFill::Garbage {
+            return Some(noise(hash::mix(ino, index), len));
+        }
+        let (freed, offset) = (&self.barrier.freed, index as usize * len);
+        let any = || freed.values().nth(hash::mix(ino, index) as usize % freed.len().max(1));
+        // The allocator likes to give the same blocks in the same order again.
+        let page = freed.get(&((offset / PAGE) as u64)).or_else(any)?;
+        Some(page.bytes[offset % PAGE..offset % PAGE + len].to_vec())
+    }
+
+    /// Stale bytes in space that was taken and never written.
+    fn fill_taken(&self, tree: &mut Tree, choice: &Choice) {
+        if self.barrier.freed.is_empty() {
+            return;
+        }
+        let len = self.barrier.profile.sector as u64;
+        let taken = choice.iter().map(|i| self.atom(i)).filter(|a| a.raw != u64::MAX);
+        let taken: Vec<(Ino, u64)> = taken.map(|a| (a.slot.inode(), a.raw)).collect();
+        if taken.is_empty() {
+            return;
+        }
+        let kept: BTreeSet<&Slot> = choice.iter().map(|i| &self.atom(i).slot).collect();
+        for (ino, from) in taken {
+            let durable = self.barrier.base.file(ino).map_or(0, |f| f.size);
+            let size = tree.file(ino).map_or(0, |f| f.size);
+            for index in from.max(durable).div_ceil(len)..size.div_ceil(len) {
+                if !kept.contains(&Slot::Sector(ino, index))
+                    && let (Some(bytes), Some(file)) = (self.filling(ino, index), tree.file_mut(ino))
+                {
+                    file.body.write(&bytes, index * len);
+                }
+            }
+        }
+    }
+
+    /// Noise or stale bytes in the sectors that an extending write never reached.
     fn fill_tails(&self, tree: &mut Tree, choice: &Choice) {
         let len = self.barrier.profile.sector;
         for i in (0..self.len()).filter(|&i| !choice.has(i)) {
@@ -214,8 +254,10 @@ impl Frame {
             // Only where nothing was ever written: neither in the base nor by an older version in the image.
             let virgin = self.needs[i].iter().all(|&n| self.atom(n as usize).slot != atom.slot)
                 && self.barrier.base.file(ino).is_some_and(|f| f.size <= offset);
-            if let Some(file) = tree.file_mut(ino).filter(|f| virgin && offset < f.size) {
-                file.body.write(&noise(hash::mix(ino, index), len), offset);
+            if let Some(file) = tree.file_mut(ino).filter(|f| virgin && offset < f.size)
+                && let Some(bytes) = self.filling(ino, index)
+            {
+                file.body.write(&bytes, offset);
             }
         }
     }
@@ -223,7 +265,11 @@ impl Frame {
     /// Hash and birth of the image of `choice`, without making it where that is possible.
     #[must_use]
     pub fn hash_and_birth(&self, choice: &Choice) -> (u64, u64) {
-        let plain = self.barrier.profile.tail_fill == TailFill::Zeros;
+        let plain = match self.barrier.profile.tail_fill {
+            TailFill::Zeros => true,
+            TailFill::Garbage => false,
+            TailFill::Stale => self.barrier.freed.is_empty(),
+        };
         let fast = plain.then(|| self.sums.hash_and_birth(&self.barrier.atoms, choice)).flatten();
         fast.unwrap_or_else(|| self.image(choice).hash_and_birth())
     }
@@ -264,7 +310,7 @@ impl Frame {
     pub fn damaged(&self, choice: &Choice, atom: usize, damage: Damage) -> Image {
         let mut image = self.image(choice);
         let Slot::Sector(ino, index) = self.atom(atom).slot else { return image };
-        let mut torn = Image { tree: image.tree.clone(), profile: image.profile.clone() };
+        let mut torn = Image { tree: image.tree.clone(), ..image.clone() };
         self.atom(atom).apply(&mut torn.tree, self.barrier.profile.sector);
         let all = (0, self.barrier.profile.sector as u16);
         let at_risk = match self.atom(atom).value {
@@ -296,6 +342,7 @@ pub enum Damage {
 pub struct Image {
     pub(crate) tree: Tree,
     pub(crate) profile: Profile,
+    freed: Arc<Freed>,
 }
 
 impl Image {
@@ -322,7 +369,8 @@ impl Image {
     pub fn boot(&self) -> SimDisk {
         let mut tree = self.tree.clone();
         tree.forget_births();
-        SimDisk::from_state(State::new(self.profile.clone(), tree))
+        let freed = Arc::clone(&self.freed);
+        SimDisk::from_state(State { freed, ..State::new(self.profile.clone(), tree) })
     }
 
     /// Every file with its bytes, and every directory with `None`, by path.

@@ -74,6 +74,7 @@ impl State {
             return Err(error(ErrorKind::IsADirectory, "a directory is removed as one"));
         }
         let (dir, name) = self.live.parent(path)?;
+        self.may_go(ino)?;
         self.pins.check(ino, 0, u64::MAX, t.event);
         self.set_name(dir, &name, None, t.event, Vec::new());
         Ok(())
@@ -100,10 +101,19 @@ impl State {
         }
         self.may_replace(ino, replaced, new_dir)?;
         if let Some(target) = replaced {
+            self.may_go(target)?;
             self.pins.check(target, 0, u64::MAX, t.event);
         }
         self.move_name((old_dir, &old), (new_dir, &new), ino, replaced.is_some(), t.event);
         Ok(())
+    }
+
+    /// Errs when the file is open and such a file has to stay.
+    fn may_go(&self, ino: Ino) -> io::Result<()> {
+        if self.profile.shares_open || !self.open.contains_key(&ino) {
+            return Ok(());
+        }
+        Err(error(ErrorKind::PermissionDenied, "the file is open"))
     }
 
     fn may_replace(&self, ino: Ino, replaced: Option<Ino>, new_dir: Ino) -> io::Result<()> {

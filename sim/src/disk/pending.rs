@@ -86,6 +86,8 @@ pub(crate) struct Atom {
     pub(crate) needs: Vec<u64>,
     /// The version before it in the journal's chain; 0 without a journal, or for the first one.
     pub(crate) after: u64,
+    /// Of a length: where space begins that was taken and not written; `u64::MAX` when the length came with data.
+    pub(crate) raw: u64,
     pub(crate) pledge: Pledge,
 }
 
@@ -149,7 +151,17 @@ impl Pending {
         self.last_id += 1;
         let id = self.last_id;
         let prev = self.newest.insert(slot.clone(), id).unwrap_or(0);
-        Arc::make_mut(&mut self.atoms).push(Atom { id, event, slot, value, prev, needs, after, pledge: Pledge::Free });
+        Arc::make_mut(&mut self.atoms).push(Atom {
+            id,
+            event,
+            slot,
+            value,
+            prev,
+            needs,
+            after,
+            raw: u64::MAX,
+            pledge: Pledge::Free,
+        });
         id
     }
 
@@ -215,6 +227,10 @@ impl Pending {
             if self.newest.get(&atom.slot) == Some(&atom.id) {
                 self.newest.remove(&atom.slot);
             }
+        }
+        // A chain whose newest versions went goes on from what is left of it.
+        for atom in kept.iter().filter(|a: &&Atom| !self.newest.contains_key(&a.slot)).collect::<Vec<_>>() {
+            self.newest.insert(atom.slot.clone(), atom.id);
         }
         self.atoms = Arc::new(kept);
         out

@@ -71,6 +71,9 @@ pub enum TailFill {
     Zeros,
     /// Noise.
     Garbage,
+    /// What files held there that are no more: their blocks were given to this one before its data were written. The same
+    /// holds for space that was taken without writing to it. Where nothing was freed, zeros.
+    Stale,
 }
 
 /// What a call that promises durability does to the cache of the device.
@@ -98,6 +101,8 @@ pub struct Profile {
     pub rename: RenameOrder,
     /// Off: a name that is replaced may be seen absent in between.
     pub replace_keeps_old: bool,
+    /// Off: a file that is open can be neither removed nor replaced.
+    pub shares_open: bool,
     /// Order within an append.
     pub append: AppendOrder,
     /// Bytes of an extending write whose length alone stuck.
@@ -137,6 +142,7 @@ impl Profile {
             psow: true,
             rename: RenameOrder::Local,
             replace_keeps_old: true,
+            shares_open: true,
             append: AppendOrder::Free,
             tail_fill: TailFill::Zeros,
             meta_order: MetaOrder::Free,
@@ -165,10 +171,11 @@ impl Profile {
         Self { name: "nvme_16k", atomic_unit: 16384, ..Self::strict() }
     }
 
-    /// `strict`, but an interrupted write endangers the whole sector: for what must be *detected*.
+    /// `strict`, but an interrupted write endangers the whole sector, and one sync in a hundred is a lie: for what must be
+    /// *detected*.
     #[must_use]
     pub const fn cheap_ssd() -> Self {
-        Self { name: "cheap_ssd", psow: false, tail_fill: TailFill::Garbage, ..Self::strict() }
+        Self { name: "cheap_ssd", psow: false, tail_fill: TailFill::Garbage, flush: Flush::Lies(10), ..Self::strict() }
     }
 
     /// Names in any order, even within one rename, and noise where data were lost behind a length that stuck.
@@ -217,11 +224,63 @@ impl Profile {
         Self { name: "xfs", data_before_rename: false, ..Self::ext4_ordered() }
     }
 
+    /// A journal of names and lengths alone: a file may have its length before its data, and then shows what was there.
+    #[must_use]
+    pub const fn ext4_writeback() -> Self {
+        Self {
+            name: "ext4_writeback",
+            data_before_size: false,
+            data_before_rename: false,
+            tail_fill: TailFill::Stale,
+            ..Self::ext4_ordered()
+        }
+    }
+
+    /// A file system that keeps a log for each sync: what is synced comes with its name, and without what happened before.
+    #[must_use]
+    pub const fn btrfs() -> Self {
+        Self {
+            name: "btrfs",
+            meta_order: MetaOrder::Groups,
+            data_before_rename: false,
+            fsync_scope: SyncScope::NewName,
+            ..Self::ext4_ordered()
+        }
+    }
+
+    /// Renames are atomic, and a length comes after its data; that is all. Its device lies to a plain sync, but the contract
+    /// knows full ones only. Provisional: not compared with a real one.
+    #[must_use]
+    pub const fn apfs() -> Self {
+        Self { name: "apfs", rename: RenameOrder::Atomic, data_before_size: true, ..Self::strict() }
+    }
+
+    /// A journal of names and lengths, and no way to sync a directory. Provisional: not compared with a real one.
+    #[must_use]
+    pub const fn ntfs() -> Self {
+        Self {
+            name: "ntfs",
+            meta_order: MetaOrder::Chain,
+            rename: RenameOrder::TargetFirst,
+            dir_sync: DirSync::Ignored,
+            shares_open: false,
+            ..Self::strict()
+        }
+    }
+
     /// All presets, kindest last.
     #[must_use]
     pub fn presets() -> Vec<Self> {
         let harsh = [Self::alice_worst(), Self::cheap_ssd(), Self::strict(), Self::linux(), Self::nvme_16k()];
-        harsh.into_iter().chain([Self::xfs(), Self::ext4_ordered(), Self::ext4_data_journal()]).collect()
+        let kinder = [Self::ntfs(), Self::apfs(), Self::ext4_writeback(), Self::btrfs(), Self::xfs()];
+        harsh.into_iter().chain(kinder).chain([Self::ext4_ordered(), Self::ext4_data_journal()]).collect()
+    }
+
+    /// True when whatever such a disk leaves must be survived. On the others it is enough that damage is detected: they
+    /// lie, they harm what was not being written, or they give no way to make a name durable.
+    #[must_use]
+    pub fn is_honest(&self) -> bool {
+        self.psow && self.flush == Flush::Honest && self.dir_sync == DirSync::Works
     }
 
     /// The preset of this name.

@@ -6,18 +6,22 @@
 //! - I3: nothing here depends on time, threads, addresses or iteration over unordered tables.
 //! - I4: no atom is kept for an inode that no crash image can name.
 
+use super::body::Page;
 use super::event::{Call, Event, Record};
 use super::fault::{Act, Plan};
 use super::frame::Barrier;
 use super::hash;
 use super::pending::{Pending, Pledge, Slot, Value};
 use super::pins::Pins;
-use super::profile::{MetaOrder, Profile};
+use super::profile::{MetaOrder, Profile, TailFill};
 use super::tree::{Ino, Kind, ROOT, Tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Bytes of files that are no more, by the number of the page they filled.
+pub(crate) type Freed = BTreeMap<u64, Arc<Page>>;
 
 /// Everything that one disk is.
 pub(crate) struct State {
@@ -47,6 +51,8 @@ pub(crate) struct State {
     pub(crate) read_only: bool,
     /// Bytes are lost for good that a call had promised.
     pub(crate) betrayed: bool,
+    /// What files held that are no more, by page: other files may show it before their own data come.
+    pub(crate) freed: Arc<Freed>,
     pub(crate) barriers: Vec<Barrier>,
     pub(crate) recording: bool,
     pub(crate) every_instant: bool,
@@ -89,6 +95,7 @@ impl State {
             errors: BTreeMap::new(),
             read_only: false,
             betrayed: false,
+            freed: Arc::default(),
             barriers: Vec::new(),
             recording: false,
             every_instant: false,
@@ -154,8 +161,8 @@ impl State {
             safe.iter().for_each(|atom| atom.apply(tree, self.profile.sector));
             atoms = Arc::clone(pending.atoms());
         }
-        let (profile, betrayed) = (self.profile.clone(), self.betrayed);
-        Barrier { event, epoch: self.epoch, why, base, atoms, profile, betrayed }
+        let (profile, betrayed, freed) = (self.profile.clone(), self.betrayed, Arc::clone(&self.freed));
+        Barrier { event, epoch: self.epoch, why, base, atoms, profile, betrayed, freed }
     }
 
     /// Adds a version of a name or a length that the journal orders.
@@ -193,6 +200,7 @@ impl State {
     /// Forgets inodes that neither a handle nor any image can reach (I4).
     pub(crate) fn sweep(&mut self) {
         let named = self.nameable();
+        self.note_freed(&named);
         let mut held = self.live.reached();
         held.extend(self.open.keys());
         self.live.retain(|ino| held.contains(&ino));
@@ -201,6 +209,20 @@ impl State {
             self.pending.take(|a| !named.contains(&a.slot.inode()));
             self.late.retain(|ino, _| named.contains(ino));
             self.lost.retain(|ino, _| named.contains(ino));
+        }
+    }
+
+    /// Remembers what the files held that no image can name any more.
+    fn note_freed(&mut self, named: &BTreeSet<Ino>) {
+        if self.profile.tail_fill != TailFill::Stale {
+            return;
+        }
+        let gone: Vec<Ino> = self.base.inos().filter(|ino| !named.contains(ino)).collect();
+        let files = gone.into_iter().filter_map(|ino| self.live.file(ino).or_else(|| self.base.file(ino)));
+        let pages = files.flat_map(|f| (0..f.body.pages()).filter_map(|i| Some((i, Arc::clone(f.body.page(i)?)))));
+        let pages: Vec<_> = pages.collect();
+        if !pages.is_empty() {
+            Arc::make_mut(&mut self.freed).extend(pages);
         }
     }
 

@@ -261,6 +261,11 @@ impl State {
     fn revert(&mut self, ino: Ino, event: u64) {
         self.barrier(event, "failed sync");
         self.pending.take(|a| !a.is_stuck() && a.slot.file() == Some(ino));
+        let stuck = self.pending.atoms().iter().filter_map(|a| match a.slot {
+            Slot::Sector(i, sector) if i == ino => Some(sector),
+            _ => None,
+        });
+        self.lost.entry(ino).or_default().extend(stuck);
         self.reload(ino);
     }
 

@@ -105,7 +105,7 @@ impl Config {
                 kinds |= 1 << kind;
             }
         }
-        let profile = Self::default().profile;
+        let profile = PROFILES[dice.choose(PROFILES.len() as u32) as usize].to_owned();
         let report = Report::ALL[pick(dice, &[0, 0, 0, 1, 2, 3]) as usize];
         let sticky = dice.one_in(4);
         Self {
@@ -301,6 +301,29 @@ const KINDS: [(Kind, u32); 43] = [
     (Kind::Spoil, 1),
 ];
 
+/// Kinds of disk that are drawn, half of the time the one that promises least.
+const PROFILES: [&str; 20] = [
+    "strict",
+    "strict",
+    "strict",
+    "strict",
+    "strict",
+    "strict",
+    "strict",
+    "strict",
+    "strict",
+    "strict",
+    "ext4_writeback",
+    "ext4_writeback",
+    "linux",
+    "alice_worst",
+    "nvme_16k",
+    "ext4_ordered",
+    "ext4_data_journal",
+    "xfs",
+    "btrfs",
+    "apfs",
+];
 const SLOTS: u8 = 3;
 const TABLES: u8 = 4;
 /// Sizes of values by class; the last ones need overflow blocks.
