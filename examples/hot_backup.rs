@@ -21,6 +21,9 @@
 //! refused. What a state should hold, row by row, follows from three numbers
 //! (`model`).
 //!
+//! Then ten increments are taken from the database that came back and applied to the finished copy, by processes that are
+//! killed while they copy and while they apply (`chain`); what stands at the end must be what a full backup holds.
+//!
 //! It ends with exit code 1 if any promise was broken.
 
 use std::path::{Path, PathBuf};
@@ -28,6 +31,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[path = "hot_backup/chain.rs"]
+mod chain;
 #[path = "hot_backup/child.rs"]
 mod child;
 #[path = "hot_backup/judge.rs"]
@@ -65,6 +70,9 @@ struct Arguments {
     /// For the program's own use: be the process that gets killed.
     #[arg(long, hide = true)]
     as_child: bool,
+    /// For the program's own use: be the process that makes a link of the chain.
+    #[arg(long, hide = true)]
+    as_link: bool,
 }
 
 /// Where everything is, below one directory.
@@ -83,6 +91,14 @@ impl Layout {
         self.0.join("second-copy")
     }
 
+    fn increment(&self) -> PathBuf {
+        self.0.join("increment")
+    }
+
+    fn full(&self) -> PathBuf {
+        self.0.join("full-copy")
+    }
+
     fn plain(&self) -> PathBuf {
         self.0.join("plain-copy")
     }
@@ -90,7 +106,7 @@ impl Layout {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = if arguments.as_child { be_child(&arguments) } else { be_parent(&arguments) };
+    let outcome = if arguments.as_child || arguments.as_link { be_child(&arguments) } else { be_parent(&arguments) };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -102,8 +118,12 @@ fn main() -> ExitCode {
 }
 
 fn be_child(arguments: &Arguments) -> Result<bool, Failure> {
-    let work = arguments.work.as_deref().ok_or("--as-child needs --work")?;
-    child::run(&Layout(work.to_path_buf()), gather(arguments)?)?;
+    let work = arguments.work.as_deref().ok_or("--as-child and --as-link need --work")?;
+    let layout = Layout(work.to_path_buf());
+    match arguments.as_link {
+        true => chain::link(&layout, &gather(arguments)?)?,
+        false => child::run(&layout, gather(arguments)?)?,
+    }
     Ok(true)
 }
 
@@ -121,7 +141,8 @@ fn be_parent(arguments: &Arguments) -> Result<bool, Failure> {
     work.disable_cleanup(arguments.keep);
     let layout = Layout(work.path().to_path_buf());
     let seen = watch::watch(&layout, &source, arguments.limit, arguments.kill_after)?;
-    let kept = judge::judge(&layout, &source, &seen)?;
+    let kept = judge::judge(&layout, &source, &seen)? && chain::chain(&layout, &source, arguments.limit)?;
+    println!("\n{}", if kept { "Every promise was kept." } else { "A PROMISE WAS BROKEN." });
     if arguments.keep {
         println!("\nEverything is still in {}.", work.path().display());
     }

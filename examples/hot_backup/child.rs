@@ -24,7 +24,7 @@ use strandline::{
     TableOptions, Transaction,
 };
 
-use crate::model::{self, Action, Part, Source, WRITERS};
+use crate::model::{self, Part, Source, WRITERS};
 use crate::wire::{Event, Steps, Stretch};
 use crate::{Failure, Layout};
 
@@ -110,7 +110,7 @@ impl Child {
         let (mut files, mut bytes) = (0, 0);
         while !part.loaded() && bytes < LOAD_BATCH_BYTES {
             let (action, _) = part.step(&self.source);
-            bytes += self.carry_out(&mut txn, &action)?;
+            bytes += model::carry_out(&mut txn, &self.files, &self.source, &action)?;
             files += 1;
         }
         self.commit(txn, part)?;
@@ -124,27 +124,11 @@ impl Child {
         let mut txn = self.db.begin()?;
         let step = part.steps;
         let (action, noted) = part.step(&self.source);
-        self.carry_out(&mut txn, &action)?;
+        model::carry_out(&mut txn, &self.files, &self.source, &action)?;
         if let Some(file) = noted {
             txn.put(&self.changes, self.source.key(file), model::note(step))?;
         }
         self.commit(txn, part)
-    }
-
-    /// Does what a step says; bytes stored.
-    fn carry_out(&self, txn: &mut Transaction<'_>, action: &Action) -> Result<usize, Failure> {
-        match *action {
-            Action::Store { file, version } => {
-                let contents = model::contents(&self.source, file, version)?;
-                txn.put(&self.files, self.source.key(file), &contents)?;
-                return Ok(contents.len());
-            }
-            Action::Remove { file } => {
-                txn.delete(&self.files, self.source.key(file))?;
-            }
-            Action::Note => {}
-        }
-        Ok(0)
     }
 
     /// Stores how far the writer has come in the same transaction, and commits.

@@ -12,11 +12,11 @@ use crate::wire::Steps;
 use crate::{Failure, Layout};
 
 /// What a database was found to hold.
-struct Found {
+pub struct Found {
     files: usize,
     bytes: u64,
     changes: usize,
-    digest: crc32fast::Hasher,
+    pub digest: crc32fast::Hasher,
 }
 
 /// Opens what is left, compares it with the promises and says so in words.
@@ -51,7 +51,6 @@ pub fn judge(layout: &Layout, source: &Source, seen: &Seen) -> Result<bool, Fail
     println!("\nThe copy that was not");
     verdict.second_copy(layout, source, &pin_steps)?;
     figures(seen);
-    println!("\n{}", if verdict.kept { "Every promise was kept." } else { "A PROMISE WAS BROKEN." });
     Ok(verdict.kept)
 }
 
@@ -137,7 +136,7 @@ impl Verdict {
 
 /// Compares every row of every table with what the step counts say; the first
 /// difference, if there is one.
-fn compare(db: &Database, source: &Source, promised: &Steps) -> Result<Result<Found, String>, Failure> {
+pub fn compare(db: &Database, source: &Source, promised: &Steps) -> Result<Result<Found, String>, Failure> {
     let txn = db.begin()?;
     let progress = db.table(model::PROGRESS)?;
     let steps = crate::steps_by(|key| Ok(txn.get(&progress, key)?.map(|value| value.to_vec())))?;

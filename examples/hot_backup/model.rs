@@ -16,6 +16,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use strandline::{Table, Transaction};
+
+use crate::Failure;
+
 /// Threads that write.
 pub const WRITERS: usize = 3;
 
@@ -127,6 +131,15 @@ impl Part {
         Part { writer, owned, steps: 0, versions: BTreeMap::new(), notes: BTreeMap::new() }
     }
 
+    /// The part as it is after so many steps.
+    pub fn at(source: &Source, writer: usize, steps: u64) -> Part {
+        let mut part = Part::new(source, writer);
+        while part.steps < steps {
+            part.step(source);
+        }
+        part
+    }
+
     /// Whether all of the writer's files have been loaded.
     pub fn loaded(&self) -> bool {
         self.steps >= self.owned.len() as u64
@@ -166,6 +179,22 @@ impl Part {
     }
 }
 
+/// Does what a step says; bytes stored.
+pub fn carry_out(txn: &mut Transaction<'_>, files: &Table, source: &Source, action: &Action) -> Result<usize, Failure> {
+    match *action {
+        Action::Store { file, version } => {
+            let contents = contents(source, file, version)?;
+            txn.put(files, source.key(file), &contents)?;
+            return Ok(contents.len());
+        }
+        Action::Remove { file } => {
+            txn.delete(files, source.key(file))?;
+        }
+        Action::Note => {}
+    }
+    Ok(0)
+}
+
 /// The bytes of a version of a file.
 pub fn contents(source: &Source, file: usize, version: u64) -> io::Result<Vec<u8>> {
     let mut bytes = source.read(file)?;
@@ -198,10 +227,7 @@ impl Expected {
     pub fn at(source: &Source, steps: &[u64; WRITERS]) -> Expected {
         let mut expected = Expected { files: BTreeMap::new(), changes: BTreeMap::new() };
         for (writer, &steps) in steps.iter().enumerate() {
-            let mut part = Part::new(source, writer);
-            while part.steps < steps {
-                part.step(source);
-            }
+            let part = Part::at(source, writer, steps);
             let key = |file: &usize| source.key(*file).to_vec();
             expected.files.extend(part.versions.iter().map(|(file, version)| (key(file), (*file, *version))));
             expected.changes.extend(part.notes.iter().map(|(file, step)| (key(file), *step)));

@@ -231,7 +231,7 @@ fn rate_line(what: &str, stretch: &Stretch) -> String {
 }
 
 /// A number nobody could foresee: the standard library seeds its hasher so.
-fn die() -> u64 {
+pub fn die() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
