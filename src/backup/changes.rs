@@ -9,7 +9,7 @@
 //!
 //! - **K5** The ranges cover all changed blocks, and nothing else but what merging asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::block::{BlockSource, data_start};
@@ -54,6 +54,8 @@ pub struct Changes<'a> {
     since: CheckpointSeq,
     /// Blocks born after `since`: offset and size.
     new: BTreeMap<u64, u64>,
+    /// Leaves whose values were looked at, by the offset of what their parent names first.
+    leaves: BTreeSet<u64>,
     /// A block of before was met, so the file and its header existed at `since`.
     old: bool,
     cost: WalkCost,
@@ -62,7 +64,7 @@ pub struct Changes<'a> {
 impl<'a> Changes<'a> {
     /// Nothing has been looked at yet.
     pub fn new(source: &'a dyn BlockSource, since: CheckpointSeq) -> Self {
-        Self { source, since, new: BTreeMap::new(), old: false, cost: WalkCost::default() }
+        Self { source, since, new: BTreeMap::new(), leaves: BTreeSet::new(), old: false, cost: WalkCost::default() }
     }
 
     /// The file was there at the origin.
@@ -79,11 +81,11 @@ impl<'a> Changes<'a> {
     }
 
     fn page(&mut self, page: PageAddr, level: u8, overflow: bool) -> Result<()> {
-        if !self.enter(page.addr) {
-            return Ok(());
-        }
         if level == 0 {
             return self.leaf(page, overflow);
+        }
+        if !self.enter(page.addr) {
+            return Ok(());
         }
         let body = self.read(page.addr)?;
         self.cost.inner_pages += 1;
@@ -93,10 +95,16 @@ impl<'a> Changes<'a> {
         Ok(())
     }
 
-    /// A leaf whose block, or patch, is new. It need not be read to be copied, unless it may lead further.
+    /// A leaf need not be read to be copied, unless it may lead further.
     fn leaf(&mut self, page: PageAddr, overflow: bool) -> Result<()> {
-        let full_is_new = page.base.is_none_or(|base| self.enter(base));
-        if !overflow {
+        self.enter(page.addr);
+        let full_is_new = page.base.is_none_or(|base| {
+            self.enter(base);
+            base.birth > self.since
+        });
+        // A full block that was met under a patch may come again without it, as an older state has it: with rows that the patch
+        // has replaced. So it is leaves that are walked once, not blocks.
+        if !overflow || page.addr.birth <= self.since || !self.leaves.insert(page.addr.offset) {
             return Ok(());
         }
         self.cost.leaves += 1;

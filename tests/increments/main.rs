@@ -29,6 +29,7 @@ mod stage;
 
 use strandline::backup::{Content, CopyKind};
 use strandline::{BackupOptions, CheckpointOptions, ErrorKind, Origin, TableOptions};
+use strandline_sim::oracle::structure::Allowance;
 use strandline_vfs::mem::MemVfs;
 
 use stage::*;
@@ -163,4 +164,28 @@ fn an_increment_to_an_older_checkpoint_passes_what_was_dropped_since() {
     apply(&vfs, "/more", "/copy").unwrap();
     assert_sound(&vfs, "/copy");
     assert!(restored(&vfs, "/copy").values().all(|rows| rows.iter().all(|(_, value)| value.len() == 102)));
+}
+
+/// Covers: K5, BI-2. A named checkpoint holds a large value that the newest state has replaced, in a leaf that both share: by then
+/// the newest state has a patch over it.
+#[test]
+fn a_large_value_that_only_an_older_checkpoint_has() {
+    let vfs = MemVfs::new();
+    let db = deep(&vfs).create(true).open("/db").unwrap();
+    db.create_table("t", TableOptions::new()).unwrap();
+    write(&db, "t", (0..20).map(|i| row(i, 20)));
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    let full = take(&db, "/copy", None);
+    write(&db, "t", (0..20).map(|i| row(i, 21)));
+    write(&db, "t", [row(3, 30_000)]);
+    db.checkpoint(CheckpointOptions::new().name("june")).unwrap();
+    write(&db, "t", [row(3, 5)]);
+    db.checkpoint(CheckpointOptions::new()).unwrap();
+    take(&db, "/inc", Some(full.origin()));
+    take(&db, "/shadow", None);
+    assert_exact(&vfs, "/copy", "/inc", "/shadow", Allowance::default());
+    apply(&vfs, "/inc", "/copy").unwrap();
+    assert_sound(&vfs, "/copy");
+    assert_same_blocks(&vfs, "/copy", "/shadow");
+    assert_eq!(restored(&vfs, "/copy"), contents(&db));
 }
