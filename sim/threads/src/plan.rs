@@ -17,6 +17,8 @@ pub type Key = (u8, u8);
 pub type Element = u16;
 /// Elements of one transaction: its number times this, and which of its appends.
 pub const APPENDS: u16 = 8;
+/// A table has at most so many keys.
+pub const KEYS_MAX: u8 = 12;
 /// Tables that exist before the threads begin.
 pub const OLD_TABLES: u8 = 2;
 
@@ -55,6 +57,8 @@ pub struct Settings {
 pub struct Txn {
     /// Its number, from 1.
     pub id: u16,
+    /// It begins when the tables that it uses have been made, unless that takes long.
+    pub waits: bool,
     /// What it reads first.
     pub reads: Vec<Key>,
     /// What it appends to, in turn; a key may come twice.
@@ -115,14 +119,14 @@ impl Plan {
     pub fn draw(tape: &mut Tape, policy: Policy) -> Self {
         let settings = Settings {
             leaf: *tape.pick(Subject::Config, &[512, 256]),
-            cache: *tape.pick(Subject::Config, &[1 << 20, 8 << 10]),
+            cache: *tape.pick(Subject::Config, &[1 << 20, 8 << 10, 4 << 10]),
             unit: 512,
             segment: *tape.pick(Subject::Config, &[16 << 10, 4 << 10, 2 << 10]),
-            pad: *tape.pick(Subject::Config, &[0, 40, 140]),
+            pad: *tape.pick(Subject::Config, &[0, 40, 100, 180]),
             base: tape.chance(Subject::Config, 1, 2),
-            held: tape.chance(Subject::Config, 1, 4),
+            held: tape.chance(Subject::Config, 1, 3),
         };
-        let keys = 2 + tape.choose(Subject::Config, 6) as u8;
+        let keys = 2 + tape.choose(Subject::Config, u64::from(KEYS_MAX) - 1) as u8;
         let mut draw = Draw { tape, keys, made: 0, next: 1, sync: 1 };
         let threads = draw.threads();
         Self { settings, threads, policy }
@@ -216,14 +220,15 @@ impl Draw<'_> {
             n if n % 2 == 0 => Some(Level::Write),
             _ => Some(Level::Buffered),
         };
-        Txn { id, reads, appends, scan, level }
+        let waits = self.tape.chance(Subject::Workload, 1, 2);
+        Txn { id, waits, reads, appends, scan, level }
     }
 
     fn reader(&mut self) -> Act {
         let id = self.number();
         let reads = (0..1 + self.below(4)).map(|_| self.key()).collect();
         let scan = Some(self.key().0);
-        Act::Txn(Txn { id, reads, appends: Vec::new(), scan, level: Some(Level::Sync) })
+        Act::Txn(Txn { id, waits: false, reads, appends: Vec::new(), scan, level: Some(Level::Sync) })
     }
 }
 
@@ -231,7 +236,7 @@ impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Txn(txn) => {
-                write!(f, "T{}:", txn.id)?;
+                write!(f, "T{}{}:", txn.id, if txn.waits { " waits" } else { "" })?;
                 txn.reads.iter().try_for_each(|(t, k)| write!(f, " read t{t}.{k}"))?;
                 txn.appends.iter().try_for_each(|(t, k)| write!(f, " append t{t}.{k}"))?;
                 txn.scan.iter().try_for_each(|t| write!(f, " scan t{t}"))?;

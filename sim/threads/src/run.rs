@@ -20,7 +20,7 @@ use strandline_vfs::Vfs;
 
 use crate::engines::{encode, key_bytes, other_name, scheduled, table_name};
 use crate::history::{Call, End, Failure, History, Moment, Ran, Read};
-use crate::plan::{APPENDS, Act, Element, Key, Level, OLD_TABLES, Plan, Txn};
+use crate::plan::{APPENDS, Act, Element, KEYS_MAX, Key, Level, OLD_TABLES, Plan, Txn};
 use crate::race::{HOME, RacingVfs};
 use crate::schedule::{Course, TapeScheduler};
 
@@ -28,6 +28,8 @@ mod acts;
 
 /// Decisions after which a run is thought to go round in circles.
 const STEPS_MAX: usize = 400_000;
+/// How often a transaction looks whether a table has been made.
+const TURNS_MAX: u32 = 300;
 /// Stack of a thread, in bytes.
 const STACK: usize = 1 << 20;
 
@@ -205,7 +207,21 @@ impl Stage {
         }
     }
 
+    /// Waits until the tables that a transaction uses have been made, but not for ever: one may never be.
+    fn wait_for_tables(&self, db: &Database, txn: &Txn) {
+        for table in txn.appends.iter().map(|key| key.0) {
+            let mut turns = 0;
+            while turns < TURNS_MAX && db.table(&table_name(table)).is_err() {
+                turns += 1;
+                shuttle::thread::yield_now();
+            }
+        }
+    }
+
     fn transact(&self, db: &Database, txn: &Txn) -> Result<(), Error> {
+        if txn.waits {
+            self.wait_for_tables(db, txn);
+        }
         let began = self.now();
         let mut open = db.begin()?;
         let opened = self.now();
@@ -308,7 +324,7 @@ impl Performer<'_> {
         let ran = &mut history.txns[self.at];
         let own = ran.appends.len();
         let list = |key| lists.get(&(number, key)).cloned().unwrap_or_default();
-        ran.reads.extend((0..8).map(|key| Read { key: (number, key), own, list: list(key) }));
+        ran.reads.extend((0..KEYS_MAX).map(|key| Read { key: (number, key), own, list: list(key) }));
         history.mark("scan");
     }
 
