@@ -1,8 +1,8 @@
 //! Many runs from consecutive seeds; and what a failing one is made into.
 //!
 //! A failure is told as a token: the tape with the policy put to `Walk` and the list of choices in the place of what the
-//! policy drew (S1 of `schedule`). Then the list is made dull, as far as the same promise still breaks: all of it, halves,
-//! quarters, single choices. What is left are the places where the schedule had to depart from letting threads run on.
+//! policy drew (S1 of `schedule`). Then the list is made dull, as far as the same promise still breaks: all of it, its end,
+//! halves, quarters, pairs, single choices. What is left are the places where the schedule had to depart from letting threads run on.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -103,51 +103,87 @@ impl Found {
     /// Makes the schedule dull as far as the same promise breaks, or until the time is up.
     #[must_use]
     pub fn shrink(self, salt: u64, time: Duration) -> Self {
-        let (began, mut best) = (Instant::now(), self);
-        if !best.try_with(&[], salt) && !best.still_fails(salt) {
-            return best;
+        let mut shrink = Shrink { best: self, salt, until: Instant::now() + time };
+        if shrink.attempt(Vec::clear) || shrink.still_fails() {
+            shrink.cut_the_end();
+            while shrink.pieces() | shrink.pairs() {}
         }
-        let mut pieces = 1;
-        loop {
-            let places: Vec<usize> = best.departures().map(|(at, _)| at).collect();
-            let size = places.len().div_ceil(pieces).max(1);
-            let mut better = false;
-            for piece in places.chunks(size) {
-                if began.elapsed() > time {
-                    return best;
-                }
-                better |= best.try_with(piece, salt);
+        shrink.best
+    }
+}
+
+/// A failing run that is being made dull.
+struct Shrink {
+    best: Found,
+    salt: u64,
+    until: Instant,
+}
+
+impl Shrink {
+    fn choices(&self) -> &Vec<u64> {
+        &self.best.lists[Subject::Schedule as usize]
+    }
+
+    fn still_fails(&self) -> bool {
+        let again = run_tape(&Tape::from_lists(self.best.lists.clone()), self.salt, &mut Count::default());
+        again.is_err_and(|found| found.failure.rule == self.best.failure.rule)
+    }
+
+    /// Runs with other choices, and keeps them if that fails in the same way with fewer departures, or sooner.
+    fn attempt(&mut self, change: impl FnOnce(&mut Vec<u64>)) -> bool {
+        if Instant::now() > self.until {
+            return false;
+        }
+        let mut lists = self.best.lists.clone();
+        change(&mut lists[Subject::Schedule as usize]);
+        let Err(found) = run_tape(&Tape::from_lists(lists), self.salt, &mut Count::default()) else { return false };
+        let size = |found: &Found| (found.departures().count(), found.lists[Subject::Schedule as usize].len());
+        let better = found.failure.rule == self.best.failure.rule && size(&found) < size(&self.best);
+        if better {
+            self.best = *found;
+        }
+        better
+    }
+
+    /// Zeros instead of the last choices: half of them, a quarter, one.
+    fn cut_the_end(&mut self) {
+        let mut piece = self.choices().len() / 2;
+        while piece > 0 {
+            let keep = self.best.departures().last().map_or(0, |(at, _)| at + 1).saturating_sub(piece);
+            if !self.attempt(|choices| choices.truncate(keep)) {
+                piece /= 2;
             }
-            if size == 1 && !better {
-                return best;
-            }
-            pieces = if size == 1 { pieces } else { pieces * 2 };
         }
     }
 
-    fn still_fails(&self, salt: u64) -> bool {
-        let again = run_tape(&Tape::from_lists(self.lists.clone()), salt, &mut Count::default());
-        again.is_err_and(|found| found.failure.rule == self.failure.rule)
+    /// Zeros instead of halves, quarters, single departures.
+    fn pieces(&mut self) -> bool {
+        let mut better = false;
+        let mut size = self.best.departures().count().div_ceil(2);
+        while size > 0 {
+            better |= self.windows(size, size);
+            size /= 2;
+        }
+        better
     }
 
-    /// Puts the choices at `places` to zero (all of them, when none is given) and keeps that if it fails the same way.
-    fn try_with(&mut self, places: &[usize], salt: u64) -> bool {
-        let mut lists = self.lists.clone();
-        let choices = &mut lists[Subject::Schedule as usize];
-        match places {
-            [] => choices.clear(),
-            places => places.iter().for_each(|at| choices[*at] = 0),
+    /// Two departures in a row are often there and back: one without the other shifts all that follows.
+    fn pairs(&mut self) -> bool {
+        self.windows(2, 1) | self.windows(3, 1)
+    }
+
+    /// Zeros instead of `size` departures in a row, from the last ones on; those begin `step` apart.
+    fn windows(&mut self, size: usize, step: usize) -> bool {
+        let (mut better, mut end) = (false, self.best.departures().count());
+        while end > 0 {
+            let places: Vec<usize> = self.best.departures().map(|(at, _)| at).collect();
+            // A success may have left fewer.
+            end = end.min(places.len());
+            let window = &places[end.saturating_sub(size)..end];
+            better |= self.attempt(|choices| window.iter().for_each(|at| choices[*at] = 0));
+            end = end.saturating_sub(step);
         }
-        match run_tape(&Tape::from_lists(lists), salt, &mut Count::default()) {
-            Err(found)
-                if found.failure.rule == self.failure.rule
-                    && found.departures().count() < self.departures().count() =>
-            {
-                *self = *found;
-                true
-            }
-            _ => false,
-        }
+        better
     }
 }
 

@@ -63,7 +63,7 @@ impl Court<'_> {
             })
         });
         match (broken, found.failures.first()) {
-            (Some(failure), Some(report)) => Err(Failure { text: format!("{}\n{report}", failure.text), ..failure }),
+            (Some(failure), Some(report)) => Err(in_words(failure, &report.to_string())),
             (None, Some(report)) => Err(Failure::new(Rule::Typed, report.to_string())),
             _ => Ok(found.checks),
         }
@@ -193,6 +193,13 @@ impl Court<'_> {
         let damage = report.findings.iter().find(|f| f.severity == strandline::Severity::Damage);
         damage.map_or(Ok(()), |f| Err(Failure::new(Rule::Verify, f.to_string())))
     }
+}
+
+/// A failure with what the exploration says of its image: the report but for its first line and its tape, which are ours.
+fn in_words(failure: Failure, report: &str) -> Failure {
+    let lines = report.lines().skip(1).filter(|line| !line.trim_start().starts_with("tape"));
+    let text = lines.fold(failure.text, |text, line| text + "\n" + line);
+    Failure { text, ..failure }
 }
 
 /// How hard to look for one run: `width` images for each barrier.

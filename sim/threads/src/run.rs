@@ -25,6 +25,10 @@ use crate::race::{HOME, RacingVfs};
 use crate::schedule::{Course, TapeScheduler};
 
 mod acts;
+mod panics;
+
+/// The name of the system thread of a run.
+const THREAD: &str = "schedule";
 
 /// Decisions after which a run is thought to go round in circles.
 const STEPS_MAX: usize = 400_000;
@@ -61,14 +65,14 @@ pub fn run(plan: &Plan, tape: Tape) -> Outcome {
     let stage = Stage::new(plan);
     let scheduler = TapeScheduler::new(Arc::clone(&course));
     let body = stage.clone();
-    let thread = std::thread::Builder::new().name("schedule".to_owned());
+    let thread = std::thread::Builder::new().name(THREAD.to_owned());
     let thread = thread.spawn(move || {
-        Runner::new(scheduler, config()).run(move || body.perform());
+        panics::caught(|| {
+            Runner::new(scheduler, config()).run(move || body.perform());
+        })
     });
     let ended = thread.expect("a thread can be started").join();
-    let broken = ended.err().map(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let broken = ended.unwrap_or_else(|_| Some(String::new())).map(|text| {
         let stuck = ["deadlock", "exceeded max_steps"].iter().any(|word| text.contains(word));
         Failure::new(if stuck { Rule::Live } else { Rule::Typed }, text)
     });
