@@ -41,6 +41,9 @@ struct Arguments {
     /// Bytes of a leaf.
     #[arg(long, default_value_t = 8192)]
     leaf: usize,
+    /// Bytes of the allocation unit: no block takes less.
+    #[arg(long, default_value_t = 4096)]
+    unit: u32,
     /// Where to put the databases; removed at the end [default: below target].
     #[arg(long, value_name = "DIR")]
     work: Option<std::path::PathBuf>,
@@ -54,7 +57,8 @@ enum Change {
 }
 
 impl Change {
-    const ALL: [Self; 2] = [Self::Random, Self::Clustered];
+    /// In this order. What a change leaves behind can make the next one dearer, so the random one comes more than once.
+    const ALL: [Self; 5] = [Self::Random, Self::Random, Self::Random, Self::Random, Self::Clustered];
 
     const fn name(self) -> &'static str {
         match self {
@@ -63,12 +67,16 @@ impl Change {
         }
     }
 
-    /// `count` different records of so many.
-    fn records(self, count: u64, of: u64) -> Vec<u64> {
+    /// `count` different records of so many, others in each round.
+    fn records(self, count: u64, of: u64, round: u64) -> Vec<u64> {
         match self {
             Self::Random => {
                 let mut drawn = BTreeSet::new();
-                (0..).map(|i| scramble(i) % of).filter(|record| drawn.insert(*record)).take(count as usize).collect()
+                (0..)
+                    .map(|i| scramble(i ^ round << 40) % of)
+                    .filter(|record| drawn.insert(*record))
+                    .take(count as usize)
+                    .collect()
             }
             Self::Clustered => (of / 2..of / 2 + count).collect(),
         }
@@ -104,18 +112,25 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let base = arguments.work.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"));
     std::fs::create_dir_all(&base)?;
     let changed = arguments.records / 100;
-    println!("{changed} records of {} bytes changed, leaves of {} bytes", KEY_BYTES + VALUE_BYTES, arguments.leaf);
+    let (row, leaf, unit) = (KEY_BYTES + VALUE_BYTES, arguments.leaf, arguments.unit);
+    println!("{changed} records of {row} bytes changed, leaves of {leaf} bytes, blocks of multiples of {unit}");
     println!("| records | change | moved / changed | read / moved | inner pages | bytes of the walk | to open |");
     println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: |");
     for records in [arguments.records, 2 * arguments.records] {
         let work = tempfile::Builder::new().prefix("increment_cost-").tempdir_in(&base)?;
-        let db = Options::new().create(true).leaf_bytes(arguments.leaf).open(work.path().join("home"))?;
+        let db = Options::new()
+            .create(true)
+            .unit(arguments.unit)
+            .leaf_bytes(arguments.leaf)
+            .open(work.path().join("home"))?;
         put(&db, 0..records, 0)?;
         for (round, change) in Change::ALL.into_iter().enumerate() {
             let origin = checkpoint(&db)?;
-            put(&db, change.records(changed, records), 1 + round as u64)?;
+            let (round, to) = (round as u64, work.path().join(format!("{round}")));
+            put(&db, change.records(changed, records, round), 1 + round)?;
             checkpoint(&db)?;
-            let line = increment(&db, origin, changed, &work.path().join(change.name()))?;
+            let line = increment(&db, origin, changed, &to)?;
+            std::fs::remove_dir_all(to)?;
             println!("{}", line.text(records, change));
         }
         db.close()?;
