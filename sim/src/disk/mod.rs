@@ -284,6 +284,11 @@ impl SimDisk {
         s.note_mark("remount", event);
     }
 
+    /// Changes what is a matter of the mount, in the middle of a run: who hears of failures, whether the device lies.
+    pub fn revise_mount(&self, change: impl FnOnce(&mut Profile)) {
+        change(&mut self.lock_state().profile);
+    }
+
     /// The syncs that succeeded and failed later: the event of the call that said all was well, that of the call that failed,
     /// and the path of the file when it did.
     #[must_use]
