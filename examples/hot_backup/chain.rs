@@ -22,7 +22,7 @@ use strandline::{BackupOptions, CheckpointOptions, CheckpointRef, Database, Opti
 use strandline_vfs::os::OsVfs;
 
 use crate::judge::compare;
-use crate::model::{self, Part, Source, WRITERS};
+use crate::model::{self, Part, Source};
 use crate::{Failure, Layout, watch};
 
 /// Links of the chain.
@@ -70,8 +70,8 @@ fn write_more(db: &Database, source: &Source) -> Result<(), Failure> {
         let txn = db.begin()?;
         crate::steps_by(|key| Ok(txn.get(&progress, key)?.map(|value| value.to_vec())))?
     };
-    for writer in 0..WRITERS {
-        let mut part = Part::at(source, writer, steps[writer]);
+    for (writer, &steps) in steps.iter().enumerate() {
+        let mut part = Part::at(source, writer, steps);
         if part.idle() {
             continue;
         }
