@@ -44,6 +44,8 @@ fn scan(disk: &SimDisk) -> ScanOptions {
         unit: UNIT,
         from: LogPosition { lineage: LINEAGE, lsn: BEGIN },
         last: None,
+        made: None,
+        closed: None,
         salvage: false,
     }
 }

@@ -79,6 +79,8 @@ fn the_first_segment_and_the_next_one() {
     write       db/StrandlineLog.0000000001 0+4096
     sync_all    db/StrandlineLog.0000000001
     sync_dir    db
+    write       db/Strandline.root 49152+28
+    sync_data   db/Strandline.root
     create      db/Strandline.catalog
     write       db/Strandline.catalog 0+12288
     sync_data   db/Strandline.catalog
@@ -89,7 +91,7 @@ fn the_first_segment_and_the_next_one() {
     sync_data   db/Strandline.root.new
     write       db/StrandlineLog.0000000001 4096+4096
     sync_data   db/StrandlineLog.0000000001
-    syncs 7, 94208 bytes in 8 writes
+    syncs 8, 94236 bytes in 9 writes
     ");
     put(&db, "x", Durability::Sync);
     let backup = db.backup(BackupOptions::new()).unwrap();
@@ -100,9 +102,11 @@ fn the_first_segment_and_the_next_one() {
     write       db/StrandlineLog.0000000002 0+4096
     sync_all    db/StrandlineLog.0000000002
     sync_dir    db
+    write       db/Strandline.root 16384+28
+    sync_data   db/Strandline.root
     write       db/StrandlineLog.0000000002 4096+4096
     sync_data   db/StrandlineLog.0000000002
-    syncs 3, 73728 bytes in 3 writes
+    syncs 4, 73756 bytes in 4 writes
     ");
     backup.finish().unwrap();
 }

@@ -76,7 +76,16 @@ fn judge(segments: &[Vec<u8>], offset: u32) {
         file.and_then(|f| f.write_all_at(bytes, 0)).expect("memory has room");
     }
     let from = LogPosition { lineage: LINEAGE, lsn: Lsn { segment: 1, offset } };
-    let o = ScanOptions { vfs: Arc::new(vfs), dir: PathBuf::new(), unit: UNIT, from, last: None, salvage: false };
+    let o = ScanOptions {
+        vfs: Arc::new(vfs),
+        dir: PathBuf::new(),
+        unit: UNIT,
+        from,
+        last: None,
+        made: None,
+        closed: None,
+        salvage: false,
+    };
     let salvaged = read(&ScanOptions { salvage: true, ..o.clone() });
     let records = match read(&o) {
         Ok(records) => records,

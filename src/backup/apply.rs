@@ -27,6 +27,7 @@
 //! - **K6** A wrong, incomplete, damaged or opened copy is refused by name before it is changed. What of the copy stays as it is
 //!   is not read, or applying would cost what a copy costs: damage there stays what it was, and verification finds it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ use crate::progress::{Meter, OnProgress};
 use crate::types::{Extent, Origin};
 
 /// What applying an increment has done.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ApplyReport {
     /// Bytes written into the copy; 0 when it was there already.
     pub bytes: u64,
@@ -52,6 +53,14 @@ pub struct ApplyReport {
     pub removed: Vec<String>,
     /// The manifest that the copy has now.
     pub manifest: Manifest,
+}
+
+/// Without the manifest, which lists every file and piece of the copy.
+impl fmt::Debug for ApplyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes, removed, origin) = (&self.bytes, &self.removed, self.manifest.origin());
+        f.debug_struct("ApplyReport").field("bytes", bytes).field("removed", removed).field("origin", &origin).finish()
+    }
 }
 
 /// Rolls the copy in `copy` forward by the increment in `increment`, of blocks or from the log. May be repeated after any
@@ -68,6 +77,11 @@ pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProg
     let base = Base::find(vfs, copy)?;
     if matches!(new.kind, CopyKind::Log { .. }) {
         return apply_log(vfs, increment, copy, &new, &base, progress);
+    }
+    if !matches!(new.kind, CopyKind::Increment(_)) {
+        return Err(Error::new(ErrorKind::WrongBase, no_increment(&new))
+            .at(&increment.join(new.file_name()), None)
+            .remedy("name the increment first, and then the copy that it rolls forward"));
     }
     base.check_fits(&new, copy)?;
     if base.begun.is_none() && base.has_all_of(&new) {
@@ -88,6 +102,10 @@ pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProg
     let manifest = work.roll_forward(&new, &base)?;
     clean_up(vfs, copy, &manifest)?;
     Ok(ApplyReport { bytes: new.bytes(), removed: manifest.removed.clone(), manifest })
+}
+
+fn no_increment(new: &Manifest) -> String {
+    format!("what shall be applied is no increment but a {} copy", new.kind)
 }
 
 /// Adds the segments that the copy has not yet.
@@ -182,7 +200,7 @@ impl Base {
                 .remedy("apply the increments in the order in which they were taken, or take a full backup")
         };
         let CopyKind::Increment(since) = new.kind else {
-            return Err(wrong(format!("what shall be applied is no increment but a {} copy", new.kind)));
+            return Err(wrong(no_increment(new)));
         };
         let base = &self.manifest;
         if base.kind != CopyKind::Full {

@@ -33,7 +33,7 @@ pub fn header_of(vfs: &dyn Vfs, path: &Path) -> Result<SegmentHeader> {
             Err(Error::corrupt("the file is too short for a segment of the log").at(path, None).remedy(REMEDY))
         }
         Err(e) => Err(io(e)),
-        Ok(()) => SegmentHeader::decode(&head).map_err(|e| e.at(path, Some(0))),
+        Ok(()) => SegmentHeader::decode(&head).map_err(|e| e.at(path, Some(0)).remedy(REMEDY)),
     }
 }
 
@@ -101,8 +101,16 @@ pub fn read_log(vfs: &Arc<dyn Vfs>, dir: &Path, manifest: &Manifest) -> Result<u
             (root.settings.unit, from)
         }
     };
-    let options =
-        ScanOptions { vfs: Arc::clone(vfs), dir: dir.to_owned(), unit, from, last: Some(end.segment), salvage: false };
+    let options = ScanOptions {
+        vfs: Arc::clone(vfs),
+        dir: dir.to_owned(),
+        unit,
+        from,
+        last: Some(end.segment),
+        made: None,
+        closed: None,
+        salvage: false,
+    };
     let found = survey(&options)?;
     check_end(found.end, end, &dir.join(&last.name))?;
     Ok(found.records)

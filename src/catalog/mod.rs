@@ -22,6 +22,7 @@
 
 mod context;
 mod entry;
+mod notes;
 mod origins;
 mod record;
 mod recording;
@@ -38,6 +39,7 @@ pub use context::{Context, Health};
 pub use entry::{
     CatalogKey, CheckpointEntry, Lists, TableEntry, TableLog, TableState, checkpoint_key, label_key, table_key,
 };
+pub use notes::{Noted, SegmentNotes, noted};
 pub use origins::{OriginChange, Origins, check_label};
 pub use record::{CheckpointRecord, FORMAT_VERSION, NAME_MAX, PinnedRoot, RootRecord, SLOT_BYTES};
 pub use recording::{Change, Recording, Row};

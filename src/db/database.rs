@@ -88,13 +88,17 @@ impl Database {
         Ok(Transaction::begin(&self.core, Some(durability)))
     }
 
-    /// Makes everything that was committed before the call as durable as `durability` says.
+    /// Makes everything that was committed before the call as durable as `durability` says: `Write` or `Sync`.
     ///
     /// # Errors
-    /// `InvalidArgument` without a log; `ReadOnly`; `Closed`; `Io`, after which the database is poisoned; `Poisoned`.
+    /// `InvalidArgument` for `Buffered`, and without a log; `ReadOnly`; `Closed`; `Io`, after which the database is poisoned; `Poisoned`.
     pub fn sync_log(&self, durability: Durability) -> Result<()> {
         self.core.check_writable()?;
-        self.core.logged(self.core.needs_log()?.sync(durability))
+        let log = self.core.needs_log()?;
+        if durability == Durability::Buffered {
+            return Err(Error::invalid("every commit is at least buffered").remedy("ask for `Write` or `Sync`"));
+        }
+        self.core.logged(log.sync(durability))
     }
 
     /// Writes a text of the application's into the log, where `strandline printlog` shows it. It is as durable as a commit.
@@ -405,7 +409,7 @@ impl Database {
     }
 
     /// Takes a checkpoint whenever that many bytes have been logged since the last one; `None` switches that off. Less than the
-    /// smallest segment, 100 KB, is raised to it.
+    /// smallest segment, 100 KiB, is raised to it.
     ///
     /// # Errors
     /// `InvalidArgument` without a log.

@@ -209,6 +209,10 @@ impl Options {
 
     /// Whether there is a log: with one, a commit that has returned is there after a crash. Remembered; off in a new database.
     /// Switching it keeps every committed state.
+    ///
+    /// A log that is damaged, or that lacks a file, is refused when the database is opened (`Corrupt`, with the file). What
+    /// nothing can tell is a last segment whose records, or whose last synced records, were wiped out behind its header: that
+    /// looks like a write that a crash cut short. So do all files of a home put back together as they were at an earlier time.
     #[must_use]
     pub const fn log(mut self, log: bool) -> Self {
         self.log = Some(log);

@@ -44,6 +44,7 @@ pub(super) fn collect(core: &Core) -> Vec<(&'static str, u64)> {
         ("log_records", log.records),
         ("log_segment_bytes", segments.iter().map(|s| s.bytes).sum()),
         ("log_segments", segments.len() as u64),
+        ("log_short_of_space", log.short),
         ("log_syncs", log.syncs),
         ("log_written_bytes", log.written),
         ("newest_checkpoint_bytes", newest),

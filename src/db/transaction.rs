@@ -366,12 +366,19 @@ impl<'db> Transaction<'db> {
             let rows = writes.iter().map(|(key, value)| (&**key, value.as_deref()));
             prepared.push((&open.tree, open.tree.prepare(&gate, rows)?));
         }
+        // Space is made sure of before: to take it may last, and everybody would wait.
+        let space = match (self.core.log(), &record) {
+            (Some(log), Some(record)) => Some(self.core.logged(log.reserve(record.len()))?),
+            _ => None,
+        };
         let (seq, ticket) = {
             let mut last = self.core.commit.lock();
-            let ticket = match (self.core.log(), &record) {
-                (Some(log), Some(record)) => Some(self.core.logged(log.append(record, durability))?),
-                (Some(log), None) => Some(log.pending(Durability::Buffered)),
-                (None, _) => None,
+            let ticket = match (self.core.log(), &record, space) {
+                (Some(log), Some(record), Some(space)) => {
+                    Some(self.core.logged(log.append_reserved(space, record, durability))?)
+                }
+                (Some(log), ..) => Some(log.pending(Durability::Buffered)),
+                (None, ..) => None,
             };
             let seq = CommitSeq(last.0 + 1);
             *last = seq;

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use strandline_vfs::Vfs;
 
 use super::{Detail, line, newest_root, shown};
-use crate::catalog::ROOT_FILE;
+use crate::catalog::{ROOT_FILE, RootRecord, noted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::log::{RECORD_HEADER, SegmentHeader, SegmentReader, Torn, holds_records, segment_name, segments};
+use crate::log::{RECORD_HEADER, SegmentHeader, SegmentReader, Torn, gone, holds_records, segment_name, segments};
 use crate::manifest::{MANIFEST_FILE, log_manifests};
 use crate::record::{Op, Record};
 use crate::types::{Lineage, Lsn};
@@ -47,6 +47,8 @@ pub struct LogReader {
     dir: PathBuf,
     segments: Vec<Listed>,
     lineage: Option<Lineage>,
+    /// The last segment that was made: it must be there.
+    made: Option<u32>,
     /// The next segment to enter.
     next: usize,
     current: Option<SegmentReader>,
@@ -105,7 +107,7 @@ impl LogReader {
     /// # Errors
     /// `NotFound` when there is neither a database nor a log; `Io`.
     pub fn open(vfs: &Arc<dyn Vfs>, dir: &Path) -> Result<Self> {
-        let (dir, known) = place(&**vfs, dir)?;
+        let Place { dir, lineage: known, made } = place(&**vfs, dir)?;
         let mut listed = Vec::new();
         for segment in segments(&**vfs, &dir)? {
             let header = match SegmentReader::open(&**vfs, &segment.path) {
@@ -125,6 +127,7 @@ impl LogReader {
             first: Lsn::default(),
             last: Lsn { segment: u32::MAX, offset: u32::MAX },
             torn: None,
+            made,
         })
     }
 
@@ -221,7 +224,9 @@ impl LogReader {
     /// where it can be.
     fn enter(&mut self) -> Result<bool> {
         let at = self.next;
-        let Some(segment) = self.segments.get(at).filter(|s| s.number <= self.last.segment) else { return Ok(false) };
+        let Some(segment) = self.segments.get(at).filter(|s| s.number <= self.last.segment) else {
+            return self.check_made().map(|()| false);
+        };
         self.next += 1;
         let reader = match self.reader(at) {
             Err(error) if error.kind() == ErrorKind::Corrupt && self.is_wreck(at)? => {
@@ -247,6 +252,14 @@ impl LogReader {
                 .remedy("restore a backup"));
         }
         Ok(true)
+    }
+
+    /// Errs once, at the end, when the last segment that was made is not there.
+    fn check_made(&mut self) -> Result<()> {
+        match self.made.take().filter(|made| *made <= self.last.segment) {
+            Some(made) if self.segments.iter().all(|s| s.number != made) => Err(gone(&self.dir, made)),
+            _ => Ok(()),
+        }
     }
 
     /// A file without a whole head that nobody continues, and without a record: one is written only behind a whole head.
@@ -280,18 +293,22 @@ impl Iterator for LogReader {
     }
 }
 
-/// The directory of the log that belongs to `dir`, and the history that it is of where that is known.
-fn place(vfs: &dyn Vfs, dir: &Path) -> Result<(PathBuf, Option<Lineage>)> {
+/// Where a log is, and what is known of it from elsewhere.
+struct Place {
+    dir: PathBuf,
+    lineage: Option<Lineage>,
+    /// The last segment that was made, if recovery would need it.
+    made: Option<u32>,
+}
+
+/// The log that belongs to `dir`. A home of which no root record can be read may still have its log beside it.
+fn place(vfs: &dyn Vfs, dir: &Path) -> Result<Place> {
     let root = dir.join(ROOT_FILE);
     if vfs.metadata(&root).map_err(|e| Error::io(e, "look for a database", dir))?.is_some() {
-        // A home of which no root record can be read may still have its log beside it.
-        return Ok(newest_root(vfs, &root).map_or_else(
-            |_| (dir.to_owned(), None),
-            |root| {
-                let log = root.settings.log.and_then(|log| log.dir);
-                (log.map_or_else(|| dir.to_owned(), |log| dir.join(log)), root.newest.log.map(|log| log.lineage))
-            },
-        ));
+        return match newest_root(vfs, &root) {
+            Ok(root) => place_of(vfs, dir, &root),
+            Err(_) => Ok(Place { dir: dir.to_owned(), lineage: None, made: None }),
+        };
     }
     let manifest = vfs.metadata(&dir.join(MANIFEST_FILE)).map_err(|e| Error::io(e, "look for a copy", dir))?;
     if manifest.is_none() && log_manifests(vfs, dir)?.is_empty() && segments(vfs, dir)?.is_empty() {
@@ -299,7 +316,20 @@ fn place(vfs: &dyn Vfs, dir: &Path) -> Result<(PathBuf, Option<Lineage>)> {
             .at(dir, None)
             .remedy("check the directory"));
     }
-    Ok((dir.to_owned(), None))
+    Ok(Place { dir: dir.to_owned(), lineage: None, made: None })
+}
+
+fn place_of(vfs: &dyn Vfs, home: &Path, root: &RootRecord) -> Result<Place> {
+    let elsewhere = root.settings.log.as_ref().and_then(|log| log.dir.as_ref());
+    let dir = elsewhere.map_or_else(|| home.to_owned(), |log| home.join(log));
+    let position = root.newest.log.filter(|_| root.settings.log.is_some());
+    if position.is_some() && vfs.metadata(&dir).map_err(|e| Error::io(e, "look for the log", &dir))?.is_none() {
+        return Err(Error::corrupt("the log's directory is not there")
+            .at(&dir, None)
+            .remedy("mount it, or put it back"));
+    }
+    let made = position.and_then(|log| noted(vfs, home, log.lineage).made.filter(|last| *last >= log.lsn.segment));
+    Ok(Place { dir, lineage: root.newest.log.map(|log| log.lineage), made })
 }
 
 /// One segment: its head, its records, and how it ends.

@@ -6,6 +6,9 @@
 //! shows the head of a segment that was removed long ago, unless it holds a record, which is written only when the header is
 //! durable.
 //!
+//! Nothing in the segments themselves tells that the newest of them is gone. So the home remembers the number of the last one
+//! that was made; that one must be there with a whole header, or be older than what recovery needs.
+//!
 //! - L1: every segment named is there and whole; L4: all but the last have a known end.
 
 use std::path::{Path, PathBuf};
@@ -78,7 +81,10 @@ pub(super) fn look(o: &ScanOptions, info: SegmentInfo) -> Result<Found> {
         Ok(Ok(header)) if header.lineage != o.from.lineage && !begun(&mut reading, &header) => {
             Err(damage("a segment of another history, without a record".to_owned()))
         }
-        Ok(Ok(header)) => check(o, &info, header)?,
+        Ok(Ok(header)) => {
+            let begun = begun(&mut reading, &header);
+            check(o, &info, header, begun)?
+        }
         Ok(Err(e)) if e.kind() == ErrorKind::Corrupt => Err(damage(e.message().to_owned())),
         Ok(Err(e)) => return Err(e.at(&info.path, None)),
         Err(e) => Err(damage(format!("the header of a log segment cannot be read: {e}"))),
@@ -96,12 +102,13 @@ fn check(
     o: &ScanOptions,
     info: &SegmentInfo,
     header: SegmentHeader,
+    begun: bool,
 ) -> Result<std::result::Result<SegmentHeader, Damage>> {
     if header.number != info.number {
         let what = format!("the file says that it is log segment {}", header.number);
         // A file system may show what its blocks held before, in a file whose making a crash cut short: a segment that was
-        // removed, because no recovery needs it.
-        return Ok(Err(Damage { what, misplaced: header.number >= o.from.lsn.segment }));
+        // removed, because no recovery needs it; or of an earlier attempt, without a record.
+        return Ok(Err(Damage { what, misplaced: begun && header.number >= o.from.lsn.segment }));
     }
     if header.lineage != o.from.lineage {
         let (ours, theirs) = (o.from.lineage, header.lineage);
@@ -147,6 +154,10 @@ fn back(o: &ScanOptions, found: &[Found]) -> Result<Vec<Part>> {
         }
     }
     let from = o.from.lsn;
+    if let Some(made) = o.made {
+        let there = found.iter().find(|f| f.info.number == made);
+        there.ok_or_else(|| gone(&o.dir, made))?.whole()?;
+    }
     let mut parts = Vec::new();
     let mut next = found.iter().rfind(|f| f.header.is_ok());
     let mut limit = None;
@@ -238,6 +249,14 @@ fn missing(o: &ScanOptions, number: u32, by: u32) -> Error {
         format!("log segment {number} is missing, and segment {by} continues it")
     };
     Error::corrupt(message).at(&o.dir.join(segment_name(number)), None).remedy(REMEDY)
+}
+
+/// The error of a segment that was made and is not there.
+pub fn gone(dir: &Path, number: u32) -> Error {
+    let message = format!("log segment {number} is missing: it was made, and commits may stand in it");
+    Error::corrupt(message).at(&dir.join(segment_name(number)), None).remedy(
+        "put it back, restore a backup, or open the database with salvage, which keeps what the segments before it hold",
+    )
 }
 
 fn stranger(f: &Found, before: u32) -> Error {

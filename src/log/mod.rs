@@ -20,6 +20,10 @@
 //! first for durability becomes the *leader*: it takes the whole buffer, writes it, syncs once, and wakes all that it
 //! covered. What is appended meanwhile forms the next round. Space is taken and filled with zeros ahead, so a round
 //! overwrites and the file system's own journal stays out of it; a full device is met there, before a record is accepted.
+//! More is taken when little is left, by one while the others still find room.
+//!
+//! A segment that was made is *noted* outside of the log before a record stands in it ([`Notes`]): nothing in a log
+//! tells that its last segment is gone, and all that was acknowledged in it.
 //!
 //! A segment is written by the process that made it, and only forward: after a recovery a new one is begun. Its header
 //! says where the records end that it continues, so the end of every segment but the last is known exactly, and numbers
@@ -55,8 +59,10 @@ use std::sync::Arc;
 
 use strandline_vfs::Vfs;
 
+use crate::error::Result;
 use crate::types::{Lineage, Lsn};
 
+pub use chain::gone;
 pub use file::{SegmentReader, holds_records, segments};
 pub use format::{
     FORMAT_VERSION, Frame, PAYLOAD_MAX, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, Seed, SegmentHeader, segment_name,
@@ -92,6 +98,22 @@ pub struct LogOptions {
     /// A survey whose last records may not be durable, and that nothing has made durable since: done before the first
     /// append, so that no segment ever continues what a power cut can take away. `next` and `previous` are the survey's.
     pub doubt: Option<(ScanOptions, LogEnd)>,
+}
+
+/// What is remembered of a log outside of it.
+pub trait Notes: Send + Sync {
+    /// The segment was made: it is durable, and no record stands in it yet. Must be durable when it returns, and wait for
+    /// nobody.
+    ///
+    /// # Errors
+    /// `Io`: for want of space the segment is not used, and otherwise the log is poisoned.
+    fn made(&self, number: u32) -> Result<()>;
+
+    /// The log was closed with success, and its last record ends there.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn closed(&self, end: Lsn) -> Result<()>;
 }
 
 /// A segment that exists.
@@ -136,4 +158,6 @@ pub struct Counters {
     pub syncs: u64,
     /// Segments made.
     pub segments: u64,
+    /// How often a record came for which there was no room, so that space was taken, or segments changed, while it waited.
+    pub short: u64,
 }

@@ -15,13 +15,12 @@ use crate::types::{LogPosition, Lsn};
 use super::SegmentInfo;
 use super::chain::{self, Part, REMEDY};
 use super::format::{SegmentHeader, segment_name};
+use super::segment::DRAFT_SUFFIX;
 use super::state::Packer;
 use super::walk::{Behind, Break, Reading, Step, Walk};
 
 /// Bytes that are copied at once.
 const COPY_PIECE: usize = 256 << 10;
-/// What a segment is called after its name while it is being copied.
-const DRAFT_SUFFIX: &str = ".copy";
 
 /// Which log to read, and how.
 #[derive(Clone, Debug)]
@@ -36,6 +35,10 @@ pub struct ScanOptions {
     pub from: LogPosition,
     /// No segment above this number counts.
     pub last: Option<u32>,
+    /// A segment of this number was made, as somebody else knows ([`super::Notes::made`]): it must be there.
+    pub made: Option<u32>,
+    /// Records up to here were durable when the log was closed, as somebody else knows ([`super::Notes::closed`]).
+    pub closed: Option<Lsn>,
     /// Damage ends the log and is no error.
     pub salvage: bool,
 }
@@ -105,6 +108,9 @@ pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
         parts,
     };
     let empty = end.read(o)?;
+    if let Some(closed) = o.closed {
+        end.synced = end.synced.max(closed.min(end.end));
+    }
     if let (None, Some(what)) = (&end.torn, ends) {
         end.torn = Some(Torn { lsn: end.end, what });
     }
@@ -112,7 +118,8 @@ pub fn survey(o: &ScanOptions) -> Result<LogEnd> {
     let used = used.filter(|n| empty.is_none_or(|e| e.number != *n)).max();
     end.next = used.map_or(end.next, |n| end.next.max(n.saturating_add(1)));
     if o.salvage && end.torn.is_some() {
-        end.next = all.last().map_or(end.next, |s| end.next.max(s.number.saturating_add(1)));
+        let highest = all.last().map(|s| s.number).max(o.made);
+        end.next = highest.map_or(end.next, |n| end.next.max(n.saturating_add(1)));
     }
     (end.previous, end.previous_writer) = match (end.end.offset, empty) {
         (0, Some(header)) => (header.previous, header.previous_writer),

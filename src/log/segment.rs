@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 use super::format::{Frame, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, segment_name};
 
+/// What a segment is called after its name while it is not yet what it will be.
+pub(super) const DRAFT_SUFFIX: &str = ".copy";
+
 /// Zeros are written in pieces of this many bytes.
 const ZEROS: &[u8] = &[0; 64 << 10];
 
@@ -38,8 +41,9 @@ pub(super) struct Space {
     pub fill: bool,
 }
 
-/// Makes a segment: the file with its space and header, durable with its name. A file that an earlier attempt has left is
-/// used again, before or after a crash. Returns the file and where its space ends.
+/// Makes a segment: the file with its space and header, durable with its name. What an earlier attempt has left is replaced,
+/// before or after a crash; as a whole, because a segment without a record may be one that is known to have been made.
+/// Returns the file and where its space ends.
 pub(super) fn make(
     vfs: &dyn Vfs,
     dir: &Path,
@@ -47,31 +51,41 @@ pub(super) fn make(
     space: Space,
 ) -> std::result::Result<(Arc<dyn File>, u64), Failure> {
     let path = dir.join(segment_name(header.number));
-    let file = vfs.open(&path, OpenOptions::create()).map_err(|e| Failure::Harmless(Error::io(e, "create", &path)))?;
-    clear(&*file, &path, header.number).map_err(Failure::Harmless)?;
-    let prepared = prepare(&*file, &path, header, space);
+    let replaces = stands(vfs, &path, header.number).map_err(Failure::Harmless)?;
+    let draft = if replaces { dir.join(segment_name(header.number) + DRAFT_SUFFIX) } else { path.clone() };
+    let file =
+        vfs.open(&draft, OpenOptions::create()).map_err(|e| Failure::Harmless(Error::io(e, "create", &draft)))?;
+    if replaces {
+        file.set_len(0).map_err(|e| Failure::Harmless(Error::io(e, "cut", &draft)))?;
+    }
+    let prepared = prepare(&*file, &draft, header, space);
     let end = prepared.map_err(|e| {
         // Only to give the space back at once: without a whole header the file means nothing.
-        let _ = vfs.remove_file(&path);
+        let _ = vfs.remove_file(&draft);
         Failure::Harmless(e)
     })?;
-    file.sync_all().map_err(|e| Failure::Unknown(Error::io(e, "sync", &path)))?;
+    file.sync_all().map_err(|e| Failure::Unknown(Error::io(e, "sync", &draft)))?;
+    if replaces {
+        vfs.rename(&draft, &path).map_err(|e| Failure::Unknown(Error::io(e, "rename", &draft)))?;
+    }
     vfs.sync_dir(dir).map_err(|e| Failure::Unknown(Error::io(e, "sync the directory", dir)))?;
     Ok((file, end))
 }
 
-/// Empties a file that stands in the place of a new segment. One with a record in it is not ours to empty.
-fn clear(file: &dyn File, path: &Path, number: u32) -> Result<()> {
-    if file.is_empty().map_err(|e| Error::io(e, "look at the length of", path))? {
-        return Ok(());
+/// Whether a file with anything in it stands in the place of a new segment. One with a record in it is not ours to replace.
+fn stands(vfs: &dyn Vfs, path: &Path, number: u32) -> Result<bool> {
+    let meta = vfs.metadata(path).map_err(|e| Error::io(e, "look at", path))?;
+    if meta.is_none_or(|m| m.len == 0) {
+        return Ok(false);
     }
+    let file = vfs.open(path, OpenOptions::read()).map_err(|e| Error::io(e, "open", path))?;
     // What cannot be read is the wreck of an attempt, too; and what a crash has let through from a file that was removed.
-    if holds_record(file, number).unwrap_or(false) {
+    if holds_record(&*file, number).unwrap_or(false) {
         return Err(Error::new(ErrorKind::Exists, "a log segment of this number exists, and it holds records")
             .at(path, None)
             .remedy("move the file away"));
     }
-    file.set_len(0).map_err(|e| Error::io(e, "cut", path))
+    Ok(true)
 }
 
 fn holds_record(file: &dyn File, number: u32) -> io::Result<bool> {

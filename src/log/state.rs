@@ -20,6 +20,9 @@ use crate::types::Lsn;
 use super::format::{RECORD_HEADER, RecordHeader, Seed, round_up};
 use super::{Counters, LogEnd, ScanOptions, SegmentInfo, Ticket};
 
+/// More space is taken when less than so many bytes are left: what a busy log writes in about the time that taking it lasts.
+const AHEAD: u64 = 512 << 10;
+
 /// The largest buffer that is kept for the next round, in bytes.
 const SPARE_MAX: usize = 2 << 20;
 
@@ -48,6 +51,8 @@ pub(super) struct Current {
     pub space: u64,
     /// It does not grow beyond this.
     pub limit: u64,
+    /// Nothing more is taken ahead: there was no space.
+    pub short_of_space: bool,
 }
 
 /// What a leader takes.
@@ -141,6 +146,12 @@ impl Current {
             _ if end <= self.limit => Room::Lengthen(end),
             _ => Room::Switch,
         }
+    }
+
+    /// Whether so little is left of the space that more should be taken before it is needed.
+    pub fn is_low(&self) -> bool {
+        let left = self.space.saturating_sub(self.records.place());
+        self.space < self.limit && !self.short_of_space && left < AHEAD
     }
 
     /// No record was ever appended to it.

@@ -13,7 +13,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use strandline_vfs::{File, Vfs};
@@ -26,7 +26,7 @@ use super::format::{PAYLOAD_MAX, RECORD_HEADER, SegmentHeader, round_up, segment
 use super::scan::seal_tail;
 use super::segment::{self, Cut, Failure, Space};
 use super::state::{Current, Packer, Room, State};
-use super::{Counters, LogOptions, SegmentInfo, Ticket};
+use super::{Counters, LogOptions, Notes, SegmentInfo, Ticket};
 
 /// Space is taken in pieces of so many bytes, or of the size of the segment when that is smaller: as much again as the
 /// segment has, within these limits. The first sync into a piece costs many times any other, because the file's length
@@ -50,6 +50,7 @@ pub struct Log {
     segment_bytes: u64,
     pub(super) state: Mutex<State>,
     changed: Condvar,
+    notes: OnceLock<Box<dyn Notes>>,
 }
 
 /// Space for one record that is certain to be there; given back when it is dropped.
@@ -94,7 +95,14 @@ impl Log {
             segment_bytes: round_up(o.segment_bytes.clamp(2 * u64::from(o.unit), SEGMENT_MAX), o.unit),
             state: Mutex::new(state),
             changed: Condvar::new(),
+            notes: OnceLock::new(),
         }
+    }
+
+    /// What must be remembered outside of the log goes there. To be called before the first append.
+    pub fn note_with(&self, notes: impl Notes + 'static) {
+        let first = self.notes.set(Box::new(notes));
+        debug_assert!(first.is_ok(), "there is one who notes");
     }
 
     /// Appends a record. The order of calls is the order in the log. Nothing is waited for but a change of segments, and
@@ -246,14 +254,20 @@ impl Log {
             Err(e) if e.kind() == ErrorKind::Closed => return Ok(()),
             Err(e) => return Err(e),
         };
+        let mut noted = Ok(());
         if state.current.is_some() {
             state = self.close_segment(state, 0, true)?;
+            let end = state.last_end();
+            state.busy = true;
+            let turn = self.let_go(state);
+            noted = self.notes.get().map_or(Ok(()), |notes| notes.closed(end));
+            state = turn.back(None);
         }
         // Only now: until then whoever waits is told of success, not that the log is closed.
         state.closed = true;
         self.changed.notify_all();
         drop(state);
-        Ok(())
+        noted
     }
 
     /// The directory of the segments.
@@ -281,6 +295,7 @@ impl Log {
 
     /// Makes room for `bytes` in one piece.
     fn make_room<'a>(&'a self, mut state: Guard<'a>, bytes: u64) -> Result<Guard<'a>> {
+        let mut counted = false;
         loop {
             state.check()?;
             let reserved = state.reserved;
@@ -290,8 +305,16 @@ impl Log {
             }
             let full = state.current.as_ref().is_some_and(|c| c.records.buffer.len() >= BUFFER_MAX);
             let room = state.current.as_mut().map(|c| c.room(bytes, reserved));
+            state.count.short += u64::from(!counted && room != Some(Room::Fits));
+            counted |= room != Some(Room::Fits);
             state = match room {
-                Some(Room::Fits) if !full && !state.shut => return Ok(state),
+                Some(Room::Fits) if !full && !state.shut => {
+                    let low = state.current.as_ref().is_some_and(Current::is_low);
+                    if state.busy || !low {
+                        return Ok(state);
+                    }
+                    self.take_ahead(state)
+                }
                 _ if state.busy => {
                     self.changed.wait(&mut state);
                     state
@@ -340,6 +363,26 @@ impl Log {
         Ok(state)
     }
 
+    /// Takes more space before it is needed. Without space nobody fails: what is left is still there.
+    fn take_ahead<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
+        let Some((file, path, from, limit)) =
+            state.current.as_ref().map(|c| (Arc::clone(&c.file), Arc::clone(&c.path), c.space, c.limit))
+        else {
+            return state;
+        };
+        let mut state = state;
+        state.busy = true;
+        let turn = self.let_go(state);
+        let taken = segment::lengthen(&*file, &path, self.space(from, from + u64::from(self.unit), limit, 0));
+        let mut state = turn.back(None);
+        if let Some(c) = state.current.as_mut() {
+            c.short_of_space = taken.is_err();
+            c.space = taken.as_ref().map_or(from, |end| *end);
+        }
+        state.count.taken += taken.map_or(0, |end| end - from);
+        state
+    }
+
     /// How far to lengthen a file whose space ends at `from`, when `need` is what a record of `bytes` wants.
     fn space(&self, from: u64, need: u64, limit: u64, bytes: u64) -> Space {
         let chunk = self.segment_bytes.min(from.clamp(CHUNK.0, CHUNK.1));
@@ -378,18 +421,30 @@ impl Log {
         (state.busy, state.shut) = (true, true);
         let turn = self.let_go(state);
         let made = segment::make(&*self.vfs, &self.dir, &header, space);
-        let unknown = match &made {
-            Err(Failure::Unknown(e)) => Some(e),
-            _ => None,
-        };
-        let mut state = turn.back(unknown);
-        match made {
+        match made.and_then(|made| self.noted(header.number).map(|()| made)) {
             Ok((file, end)) => {
+                let mut state = turn.back(None);
                 self.begin(&mut state, &header, file, end, limit);
                 Ok(state)
             }
-            Err(Failure::Harmless(e) | Failure::Unknown(e)) => Err(e),
+            Err(Failure::Harmless(e)) => {
+                drop(turn.back(None));
+                Err(e)
+            }
+            Err(Failure::Unknown(e)) => {
+                drop(turn.back(Some(&e)));
+                Err(e)
+            }
         }
+    }
+
+    /// Has it noted elsewhere that the segment was made.
+    fn noted(&self, number: u32) -> std::result::Result<(), Failure> {
+        let noted = self.notes.get().map_or(Ok(()), |notes| notes.made(number));
+        noted.map_err(|e| match e.io_source().map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => Failure::Harmless(e),
+            _ => Failure::Unknown(e),
+        })
     }
 
     /// Notes that a segment was made.
@@ -411,6 +466,7 @@ impl Log {
             synced: 0,
             space,
             limit,
+            short_of_space: false,
         });
     }
 

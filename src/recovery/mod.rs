@@ -68,7 +68,7 @@ use crate::types::{CheckpointSeq, Lineage, LogPosition, Lsn};
 
 pub use replay::Replayed;
 use replay::{Copied, Source};
-use start::{Start, bring_up, check_log_dir, log_dir, log_settings, prepare_log_dir};
+use start::{Start, bring_up, check_log_dir, log_dir, log_settings, look_at_log_dir, prepare_log_dir};
 use survey::{Found, survey};
 
 /// What an open asks for.
@@ -227,6 +227,7 @@ fn refuse_early(request: &Request, found: &Found) -> Result<()> {
         Found::Home { manifest: None } | Found::Nothing { .. } if !request.restore_only.is_empty() => {
             Err(Error::invalid("only tables of a copy can be chosen, and this is no copy").at(&request.home, None))
         }
+        Found::Nothing { .. } => check_beginning(request),
         Found::Copy { .. } if request.refuse_recovery => Err(needs_recovery(request, "it is a copy")),
         Found::Copy { manifest } => {
             manifest.check_opens()?;
@@ -292,7 +293,8 @@ fn make_home(vfs: &dyn Vfs, home: &Path) -> Result<()> {
     }
 }
 
-fn create(request: &Request) -> std::result::Result<Opened, Refused> {
+/// The state that a database begins with.
+fn beginning(request: &Request, lineage: Lineage) -> Result<Start> {
     let defaults = Settings::default();
     let settings = Settings {
         unit: request.unit.unwrap_or(defaults.unit),
@@ -300,13 +302,30 @@ fn create(request: &Request) -> std::result::Result<Opened, Refused> {
         log: log_settings(request, None)?,
     };
     settings.validate()?;
-    let mut root = RootRecord::new(settings, Lineage(request.entropy.next_u64()));
+    let mut root = RootRecord::new(settings, lineage);
     if root.settings.log.is_some() {
         root.newest.log = Some(LogPosition { lineage: root.lineage, lsn: Lsn { segment: 1, offset: 0 } });
     }
     let source = Source::home(log_dir(&request.home, &root.settings));
-    let mut start = Start { slots: None, root, kind: RecoveryKind::Created, source, changed: false };
-    // What another database has in the log's directory is found before this one is begun.
+    Ok(Start { slots: None, root, kind: RecoveryKind::Created, source, changed: false })
+}
+
+/// What would keep a database from being made, found before there is a trace of it: settings that cannot be, and what another
+/// database has in the log's directory, or that it owns it.
+fn check_beginning(request: &Request) -> Result<()> {
+    let start = beginning(request, Lineage(0))?;
+    if look_at_log_dir(request, &start.root.settings)? == Some(true) {
+        start.check_log(request)?;
+        let mark = start.source.dir.join(LOCK_FILE);
+        if request.vfs.metadata(&mark).map_err(|e| Error::io(e, "look for", &mark))?.is_some() {
+            lock(request, &mark)?;
+        }
+    }
+    Ok(())
+}
+
+fn create(request: &Request) -> std::result::Result<Opened, Refused> {
+    let mut start = beginning(request, Lineage(request.entropy.next_u64()))?;
     start.check(request)?;
     prepare_log_dir(request, &start.root.settings)?;
     start.slots = Some(RootSlots::create(&*request.vfs, &request.home, &start.root)?);

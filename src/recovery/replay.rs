@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Request;
-use crate::catalog::{Catalog, Change, RootRecord, TableEntry, TableLog, TableSlot};
+use crate::catalog::{Catalog, Change, Noted, RootRecord, TableEntry, TableLog, TableSlot, noted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{LogEnd, ScanOptions, Scanner, segment_name, segment_number, survey};
 use crate::manifest::is_log_manifest;
@@ -144,14 +144,26 @@ impl Source {
 }
 
 fn scan_options(request: &Request, root: &RootRecord, source: &Source, from: LogPosition) -> ScanOptions {
+    let noted = beside(request, root, source, from);
     ScanOptions {
         vfs: Arc::clone(&request.vfs),
         dir: source.dir.clone(),
         unit: root.settings.unit,
         from,
         last: source.copied.map(|copied| copied.last),
+        made: noted.made,
+        closed: noted.closed,
         salvage: false,
     }
+}
+
+/// What the home has noted of its log, as far as recovery needs it.
+fn beside(request: &Request, root: &RootRecord, source: &Source, from: LogPosition) -> Noted {
+    if source.copied.is_some() || root.settings.log.is_none() {
+        return Noted::default();
+    }
+    let noted = noted(&*request.vfs, &request.home, from.lineage);
+    Noted { made: noted.made.filter(|last| *last >= from.lsn.segment), ..noted }
 }
 
 /// True when the log tells of anything that the checkpoint `newest` does not hold.

@@ -7,11 +7,11 @@ use strandline_vfs::{OpenOptions, Vfs};
 
 use super::replay::{Source, Tail, replay};
 use super::{Opened, RecoveryKind, Refused, Request, lock, make_home, needs_recovery, survey};
-use crate::catalog::{Catalog, Context, Health, RootRecord, RootSlots, TableLog};
+use crate::catalog::{Catalog, Context, Health, RootRecord, RootSlots, SegmentNotes, TableLog};
 use crate::checkpoint::{CheckpointOptions, Checkpointer, Pins};
 use crate::error::{Error, Result};
 use crate::log::{
-    Log, LogEnd, LogOptions, SEGMENT_HEADER, ScanOptions, SegmentHeader, SegmentInfo, seal_tail, segments,
+    Log, LogEnd, LogOptions, Notes, SEGMENT_HEADER, ScanOptions, SegmentHeader, SegmentInfo, seal_tail, segments,
 };
 use crate::manifest::{LOCK_FILE, belongs};
 use crate::options::{LogSettings, Settings};
@@ -33,6 +33,14 @@ pub(super) struct Start {
 }
 
 impl Start {
+    /// Finds what would keep the log from being read.
+    ///
+    /// # Errors
+    /// As [`Start::check`].
+    pub fn check_log(&self, request: &Request) -> Result<()> {
+        Tail::read(request, &self.root, &self.source).map(drop)
+    }
+
     /// Finds, without changing anything, what would keep the start from succeeding.
     ///
     /// # Errors
@@ -96,6 +104,9 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
     opened.report.slot_repaired |= settled.is_some();
     opened.report.strangers.retain(|name| !source.owns(request, from, name));
     opened.locks.extend(locks);
+    if let Some(log) = opened.checkpointer.log() {
+        log.note_with(Beside(SegmentNotes::open(&*request.vfs, &request.home, log.lineage())?));
+    }
     match tail.as_ref().filter(|_| work) {
         Some(tail) => {
             if fallen {
@@ -127,6 +138,19 @@ pub(super) fn bring_up(request: &Request, start: Start) -> std::result::Result<O
     opened.catalog.repair_slots()?;
     next.retire(request, &opened, tail.as_ref())?;
     Ok(opened)
+}
+
+/// What the log has remembered beside the root record.
+struct Beside(SegmentNotes);
+
+impl Notes for Beside {
+    fn made(&self, number: u32) -> Result<()> {
+        self.0.made(number)
+    }
+
+    fn closed(&self, end: Lsn) -> Result<()> {
+        self.0.closed(end)
+    }
 }
 
 fn keeps(root: &RootRecord) -> bool {
@@ -222,14 +246,14 @@ pub(super) fn check_log_dir(request: &Request, root: &RootRecord, source: &Sourc
         .remedy("mount it, or put it back with all its files"))
 }
 
-/// Makes the directory of the log if it is not there.
+/// Whether the directory of the log is there; `None` when it is the home. Changes nothing.
 ///
 /// # Errors
-/// `InvalidArgument` when something else is there; `Io`.
-pub(super) fn prepare_log_dir(request: &Request, settings: &Settings) -> Result<()> {
+/// `InvalidArgument` when something else is there, `Io`.
+pub(super) fn look_at_log_dir(request: &Request, settings: &Settings) -> Result<Option<bool>> {
     let (vfs, dir) = (&*request.vfs, &log_dir(&request.home, settings));
     if *dir == request.home {
-        return Ok(());
+        return Ok(None);
     }
     let first = dir.strip_prefix(&request.home).ok().and_then(|inside| inside.components().next());
     if first.and_then(|part| part.as_os_str().to_str()).is_some_and(belongs) {
@@ -238,11 +262,22 @@ pub(super) fn prepare_log_dir(request: &Request, settings: &Settings) -> Result<
             .remedy("give it another name"));
     }
     match vfs.metadata(dir).map_err(|e| Error::io(e, "look at the log's directory", dir))? {
-        Some(meta) if meta.kind == strandline_vfs::FileKind::Directory => {}
-        Some(_) => {
-            return Err(Error::invalid("the log's directory is a file").at(dir, None).remedy("name a directory"));
-        }
-        None => make_home(vfs, dir)?,
+        Some(meta) if meta.kind == strandline_vfs::FileKind::Directory => Ok(Some(true)),
+        Some(_) => Err(Error::invalid("the log's directory is a file").at(dir, None).remedy("name a directory")),
+        None => Ok(Some(false)),
+    }
+}
+
+/// Makes the directory of the log if it is not there.
+///
+/// # Errors
+/// As [`look_at_log_dir`].
+pub(super) fn prepare_log_dir(request: &Request, settings: &Settings) -> Result<()> {
+    let (vfs, dir) = (&*request.vfs, &log_dir(&request.home, settings));
+    match look_at_log_dir(request, settings)? {
+        None => return Ok(()),
+        Some(true) => {}
+        Some(false) => make_home(vfs, dir)?,
     }
     mark_log_dir(vfs, dir)
 }
@@ -312,7 +347,9 @@ impl Next {
                         next.number = next.number.max(segment.number + 1);
                     }
                 }
-                next.number = next.number.max(tail.map_or(0, |t| t.end.next));
+                next.number = next
+                    .number
+                    .max(tail.map_or(0, |t| t.end.next.max(t.options.made.map_or(0, |n| n.saturating_add(1)))));
                 if source.copied.is_some() {
                     // Far from the numbers that the source goes on with: what is laid here by mistake must not take the
                     // place of a segment of our own.

@@ -110,6 +110,8 @@ fn calls_to_a_log_that_is_not_there_are_refused() {
     let db = stage.create();
     table(&db, "t");
     assert_eq!(kind(db.sync_log(Durability::Sync)), ErrorKind::InvalidArgument);
+    let logging = logged(&stage).open("/logged").unwrap();
+    assert_eq!(kind(logging.sync_log(Durability::Buffered)), ErrorKind::InvalidArgument);
     assert_eq!(kind(db.log_message("hello")), ErrorKind::InvalidArgument);
     assert_eq!(kind(db.begin_with(Durability::Write).map(drop)), ErrorKind::InvalidArgument);
     assert_eq!(kind(db.begin().unwrap().commit_with(Durability::Write)), ErrorKind::InvalidArgument);
@@ -396,7 +398,12 @@ fn a_log_directory_that_cannot_be_leaves_nothing_behind() {
     }
     drop(logged(&stage).log_dir("/wal").open("/one").map(|db| put(&db, "t", "k", "v")));
     assert_eq!(kind(logged(&stage).log_dir("/wal").open("/two")), ErrorKind::WrongBase);
-    assert_eq!(stage.files("/two"), ["Strandline.lock"]);
+    let gone = |dir: &str| stage.vfs.read_dir(std::path::Path::new(dir)).is_err();
+    assert!(gone("/two") && gone(HOME), "not even the directory");
+    let _open = logged(&stage).log_dir("/in-use").open("/owner").unwrap();
+    assert_eq!(kind(logged(&stage).log_dir("/in-use").open("/second")), ErrorKind::Busy);
+    assert_eq!(kind(logged(&stage).unit(3).open("/second")), ErrorKind::InvalidArgument);
+    assert!(gone("/second"));
     let db = logged(&stage).log_dir("logs").open("/three").unwrap();
     put(&db, "t", "k", "v");
     assert_eq!(stage.crash().open_at("/three").recovery().strangers, Vec::<String>::new());

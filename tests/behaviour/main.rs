@@ -13,6 +13,7 @@ mod diff;
 mod limits;
 mod log;
 mod log_backup;
+mod log_files;
 mod model;
 mod origins;
 mod read_only;

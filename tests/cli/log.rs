@@ -341,7 +341,7 @@ fn salvage_keeps_what_is_before_the_damage() {
     flip(&path, usize::try_from(third).unwrap() + 22);
     let damaged = shell.bytes_of("crashed");
     shell.run(&["dump", "t"]).fails_with(&name);
-    shell.run(&["write", "t", "x", "y"]).fails_with("salvage");
+    shell.run(&["write", "t", "x", "y"]).fails_with("with -S");
     assert_eq!(shell.bytes_of("crashed"), damaged, "what is refused is left as it is");
     let text = shell.run(&["-S", "dump", "-p", "t"]).output();
     assert!(text.ends_with("Data\nk0\nv0\nk1\nv1\n"), "{text}");
@@ -385,4 +385,60 @@ fn commits_of_a_program_are_there_after_its_death() {
     shell.run(&["-R", "dump", "t"]).output();
     let records = parse(shell.run(&["printlog"]));
     assert!(!types(&records).contains(&"commit"), "recovered for good: {:?}", types(&records));
+}
+
+#[track_caller]
+fn told(run: Run) -> String {
+    assert!(run.code != 0, "{run:?}");
+    run.err
+}
+
+/// What the engine would have a program do is told in flags.
+#[test]
+fn remedies_name_what_the_command_has() {
+    let plain = Shell::new();
+    plain.create("key_format=S,value_format=S", "t");
+    let text = told(plain.run(&["backup", "--log", "inc"]));
+    assert!(text.contains("init --log") && !text.contains("open it"), "{text}");
+    let removed = Shell::new();
+    removed.run(&["init", "--log"]).silent();
+    removed.create("key_format=S,value_format=S", "t");
+    let text = told(removed.run(&["backup", "--log", "inc"]));
+    assert!(text.contains("init --log --keep-log") && !text.contains("`keep_log`"), "{text}");
+    let broken = crashed(3);
+    let (path, _) = last_segment(&broken, "crashed");
+    fs::remove_file(path).unwrap();
+    let text = told(broken.run(&["list"]));
+    assert!(text.contains("is missing") && text.contains("-S") && !text.contains("open the database"), "{text}");
+    let kept = with_log();
+    let text = told(kept.run(&["backup", "--log", "inc"]));
+    assert!(text.contains("full backup needed"), "{text}");
+    assert!(!kept.path("inc").exists(), "nothing is written");
+}
+
+/// A log that is gone is no empty log.
+#[test]
+fn a_log_that_is_gone_is_told() {
+    let shell = crashed(3);
+    let (path, name) = last_segment(&shell, "crashed");
+    fs::remove_file(path).unwrap();
+    let text = told(shell.run(&["printlog"]));
+    assert!(text.contains(&name) && text.contains("is missing"), "{text}");
+    let elsewhere = Shell::new();
+    elsewhere.run(&["init", "--log", "--log-dir", "wal"]).silent();
+    elsewhere.create("key_format=S,value_format=S", "t");
+    fs::remove_dir_all(elsewhere.path("home/wal")).unwrap();
+    let text = told(elsewhere.run(&["printlog"]));
+    assert!(text.contains("directory is not there"), "{text}");
+}
+
+/// What is refused leaves nothing, not even a lock file.
+#[test]
+fn a_refused_init_leaves_nothing() {
+    let shell = Shell::new();
+    shell.write("file", b"no directory".to_vec());
+    let file = shell.path("file").display().to_string();
+    told(shell.run(&["init", "--log", "--log-dir", &file]));
+    told(shell.run(&["init", "--keep-log"]));
+    assert!(!shell.path("home").exists() || fs::read_dir(shell.path("home")).unwrap().next().is_none());
 }

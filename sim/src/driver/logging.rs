@@ -56,7 +56,8 @@ impl Session<'_, '_> {
         let answer = self.db.sync_log(level);
         let got = refusal(&answer, |()| ());
         self.log_failed |= matches!(got, Err(Refusal::Damage | Refusal::Other));
-        told(expect(Rule::Contract, &got, &self.needs_log()), &answer)?;
+        let allowed = if level == Level::Buffered { [Err(Refusal::Invalid)] } else { self.needs_log() };
+        told(expect(Rule::Contract, &got, &allowed), &answer)?;
         if got.is_ok() {
             let at = self.world.src.event();
             self.world.history.ack_log(level, at);

@@ -13,6 +13,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use strandline_vfs::File;
@@ -202,6 +203,8 @@ pub struct Watched {
     file: Arc<dyn File>,
     name: String,
     moments: Moments,
+    /// Notes about segments of the log go through this handle: the log lets nobody commit meanwhile.
+    notes: AtomicBool,
 }
 
 impl Watched {
@@ -209,7 +212,14 @@ impl Watched {
     pub fn wrap(file: Arc<dyn File>, path: &Path, moments: &Moments) -> Arc<dyn File> {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let ours = name == "Strandline.catalog" || name == "Strandline.root" || is_table(&name);
-        if ours { Arc::new(Self { file, name, moments: moments.clone() }) } else { file }
+        if ours { Arc::new(Self { file, name, moments: moments.clone(), notes: AtomicBool::new(false) }) } else { file }
+    }
+
+    /// Lets jobs run before a sync.
+    fn before_sync(&self) {
+        if !self.notes.load(Ordering::Relaxed) {
+            self.moments.pass(None);
+        }
     }
 
     /// Lets jobs run before these bytes are written, unless a lock is held that any commit may need.
@@ -217,6 +227,10 @@ impl Watched {
         const BLOCK: &[u8] = b"SB";
         const BODY: usize = 32;
         const INNER: u8 = 2;
+        const NOTE: &[u8] = b"STRANDLN";
+        if bytes.starts_with(NOTE) {
+            return self.notes.store(true, Ordering::Relaxed);
+        }
         let block = bytes.starts_with(BLOCK);
         if !is_table(&self.name) && (block || self.name == "Strandline.root") {
             self.moments.pass(None);
@@ -250,12 +264,12 @@ impl File for Watched {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.moments.pass(None);
+        self.before_sync();
         self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.moments.pass(None);
+        self.before_sync();
         self.file.sync_all()
     }
 

@@ -69,6 +69,27 @@ pub struct Voice {
     pub quiet: bool,
 }
 
+/// What the engine tells to do, and how that is done here.
+const IN_FLAGS: [(&str, &str); 6] = [
+    ("open the database with salvage, which keeps", "repeat the command with -S, which keeps"),
+    ("open it with salvage", "repeat the command with -S"),
+    (
+        "open the database with `keep_log`, and take a full backup first",
+        "only a database that was made with `init --log --keep-log` keeps its log; back it up in full, or by blocks",
+    ),
+    ("open the database with `keep_log` to remove them by call", "leave out --remove-log"),
+    (
+        "open it with the log switched on: it is remembered",
+        "a log is switched on when the database is made: init --log",
+    ),
+    ("switch the log on as well, or leave them out", "give --log as well, or leave out --log-dir and --keep-log"),
+];
+
+/// A remedy in the words of the command.
+fn in_flags(remedy: &str) -> String {
+    IN_FLAGS.iter().fold(remedy.to_owned(), |text, (call, flag)| text.replace(call, flag))
+}
+
 impl Voice {
     /// Tells of a problem on standard error.
     pub fn problem(self, what: &str, error: &Error) {
@@ -79,7 +100,7 @@ impl Voice {
                 "message": format!("{what}: {}", error.message()),
                 "file": location.map(|l| l.file.display().to_string()),
                 "offset": location.and_then(|l| l.offset),
-                "remedy": error.remedy_text(),
+                "remedy": error.remedy_text().map(in_flags),
             }});
             return self.complain(&object.to_string());
         }
@@ -95,7 +116,7 @@ impl Voice {
         line.push_str(error.message());
         if let Some(remedy) = error.remedy_text().filter(|remedy| !remedy.is_empty()) {
             line.push_str("\nremedy: ");
-            line.push_str(remedy);
+            line.push_str(&in_flags(remedy));
         }
         self.complain(&line);
     }

@@ -47,7 +47,16 @@ fn options(vfs: &Arc<dyn Vfs>) -> LogOptions {
 
 fn scan_options(vfs: &Arc<dyn Vfs>, from: Lsn) -> ScanOptions {
     let from = LogPosition { lineage: LINEAGE, lsn: from };
-    ScanOptions { vfs: Arc::clone(vfs), dir: dir(), unit: UNIT, from, last: None, salvage: false }
+    ScanOptions {
+        vfs: Arc::clone(vfs),
+        dir: dir(),
+        unit: UNIT,
+        from,
+        last: None,
+        made: None,
+        closed: None,
+        salvage: false,
+    }
 }
 
 const BEGIN: Lsn = Lsn { segment: 1, offset: 0 };
