@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use strandline_sim::campaign::{Budget, Case, Progress, run_case, run_tape, swarm};
-use strandline_sim::exhaustive::{BACKUP, Counterexample, LOG, STORE, exhaustive};
+use strandline_sim::exhaustive::{BACKUP, CHAIN, Counterexample, LOG, STORE, exhaustive};
 use strandline_sim::oracle::{Effort, Judge};
 use strandline_sim::tape::Tape;
 use strandline_sim::workload::Config;
@@ -42,6 +42,13 @@ fn every_small_backup_survives_every_crash() {
 }
 
 #[test]
+fn every_small_chain_survives_every_crash() {
+    small_scope("chain, pinned", &CHAIN, 3, &Config::default());
+    let log = Config { log: true, segment: 2048, ..Config::default() };
+    small_scope("chain with a log, latest", &CHAIN, 2, &Config { pinned: false, ..log });
+}
+
+#[test]
 fn every_small_log_survives_every_crash() {
     let config = Config { log: true, segment: 2048, ..Config::default() };
     small_scope("log, pinned", &LOG, 2, &config);
@@ -70,6 +77,16 @@ fn random_workloads_survive_crashes() {
         "backup open and commits in the log at the cut",
         "log switched off",
         "recovery after a failure in the same boot",
+        "chain of 3",
+        "increment from an older origin",
+        "increment after a power cut",
+        "increment refused by a copy",
+        "interrupted apply",
+        "apply repeated after a power cut",
+        "restore of one table",
+        "origins released",
+        "log increment",
+        "catch-up",
     ];
     for mark in marks {
         assert!(count.marks.contains_key(mark), "no run met `{mark}`");

@@ -37,6 +37,18 @@ pub const BACKUP: [&str; 8] = [
     "checkpoint drop=a",
 ];
 
+/// Rows, tables, checkpoints, and chains of increments: the first link is a full copy, the next ones roll it forward.
+pub const CHAIN: [&str; 8] = [
+    "put t0 k1 = #0 x4",
+    "link",
+    "link from=1 how=1",
+    "checkpoint",
+    "checkpoint a",
+    "create t1",
+    "drop-table t0 force",
+    "kill",
+];
+
 /// Commits of two kinds, changes of the catalog, deaths of the process; for a database with a log.
 pub const LOG: [&str; 9] = [
     "put t0 k1 = #0 x4 sync",

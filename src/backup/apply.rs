@@ -86,6 +86,8 @@ pub fn apply(vfs: &dyn Vfs, increment: &Path, copy: &Path, progress: &mut OnProg
     base.check_fits(&new, copy)?;
     if base.begun.is_none() && base.has_all_of(&new) {
         let manifest = base.manifest;
+        // An earlier run may have failed before its manifest was durable; what it needed may go only then.
+        sync_dir(vfs, copy)?;
         clean_up(vfs, copy, &manifest)?;
         return Ok(ApplyReport { bytes: 0, removed: manifest.removed.clone(), manifest });
     }
@@ -140,8 +142,8 @@ fn apply_log(
         work.meter.finish_file(&file.name)?;
     }
     manifest.sealed = base.sealed;
+    sync_dir(vfs, copy)?;
     if manifest != Manifest::load(vfs, copy)? {
-        sync_dir(vfs, copy)?;
         manifest.store(vfs, copy)?;
     }
     clean_up(vfs, copy, &manifest)?;

@@ -9,7 +9,7 @@ use std::{fs, thread};
 use clap::{Parser, Subcommand};
 use strandline_sim::campaign::{Budget, Case, Found, Progress, run_case, run_tape, shrink, swarm};
 use strandline_sim::disk::Profile;
-use strandline_sim::exhaustive::{BACKUP, LOG, STORE, exhaustive};
+use strandline_sim::exhaustive::{BACKUP, CHAIN, LOG, STORE, exhaustive};
 use strandline_sim::oracle::Count;
 use strandline_sim::planted::{self, Trial};
 use strandline_sim::tape::Tape;
@@ -213,6 +213,7 @@ fn exhaust(length: usize, jobs: usize) -> bool {
     let walks = [
         ("store", &STORE[..], Config::default()),
         ("backup", &BACKUP[..], Config::default()),
+        ("chain", &CHAIN[..], Config::default()),
         ("log", &LOG[..], logged.clone()),
         ("log, contract Latest", &LOG[..], Config { pinned: false, ..logged }),
     ];

@@ -85,7 +85,7 @@ impl Session<'_, '_> {
     fn works(&self, seen: &Seen, copied: u64) -> Vec<Result<(), Refusal>> {
         let labelled = self.world.live.checkpoints.labels.values().any(|o| *o == seen.origin);
         let fine = match () {
-            () if seen.lost => Err(Refusal::WrongBase),
+            () if seen.lost.is_some() => Err(Refusal::WrongBase),
             () if seen.origin.number > copied => Err(Refusal::Invalid),
             () => Ok(()),
         };
@@ -127,7 +127,7 @@ impl Session<'_, '_> {
         };
         // The state of the copy, or an earlier one.
         let base = self.world.copies[copy].origin;
-        let number = |s: &Seen| s.origin.number <= base.number && !s.lost && s.released.is_none() && !s.unsure;
+        let number = |s: &Seen| s.origin.number <= base.number && s.lost.is_none() && s.released.is_none() && !s.unsure;
         let fit: Vec<usize> = (0..self.world.seen.len()).rev().filter(|n| number(&self.world.seen[*n])).collect();
         let Some(&at) = fit.get(usize::from(from) % fit.len().max(1)) else { return Ok(()) };
         let back = self.world.seen.len() - 1 - at;

@@ -197,6 +197,8 @@ impl Session<'_, '_> {
                 // What the table held before is in no segment.
                 self.world.base = Base::Missing;
                 self.world.copies.iter_mut().for_each(|copy| copy.unsure = true);
+            } else {
+                self.world.base_may_do();
             }
             let unlogged = &mut self.world.live.checkpoints.unlogged;
             if on {
@@ -246,6 +248,7 @@ impl Session<'_, '_> {
         match (id, got) {
             (Some(id), Ok(())) => {
                 self.ack_change();
+                self.world.base_may_do();
                 self.world.live.tables.remove(name);
                 self.world.live.checkpoints.drop_table(id);
                 self.world.live.txns.forget(id);

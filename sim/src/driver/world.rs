@@ -155,8 +155,8 @@ pub struct Seen {
     pub at: u64,
     /// The event at which the backup was opened that was open then: a crash before its end takes the origin back.
     pub under_pin: Option<u64>,
-    /// It was taken back.
-    pub lost: bool,
+    /// The event at which it was found to be taken back.
+    pub lost: Option<u64>,
     /// The events of the first disk at which its release was called for and acknowledged.
     pub released: Option<(u64, Option<u64>)>,
     /// Whether it still works is not known.
@@ -433,6 +433,13 @@ impl World {
         }
     }
 
+    /// A table is logged no more: it may have been the one that no full backup had from its beginning in the log.
+    pub fn base_may_do(&mut self) {
+        if self.base == Base::Missing && self.copies.iter().any(|c| c.log.is_some()) {
+            self.base = Base::Unsure;
+        }
+    }
+
     /// Notes an origin. It must not have named another state before.
     ///
     /// # Errors
@@ -448,24 +455,28 @@ impl World {
         }
         if self.seen.iter().all(|s| s.origin != origin) {
             let under_pin = self.pinned_at;
-            self.seen.push(Seen { origin, at, under_pin, lost: false, released: None, unsure: false });
+            self.seen.push(Seen { origin, at, under_pin, lost: None, released: None, unsure: false });
         }
         Ok(())
     }
 
     /// The database was opened again after its disk failed or its process died, and fell back if `fallen` says so.
     pub fn reopened_after_failure(&mut self, fallen: bool) {
+        let at = self.src.event();
         for seen in &mut self.seen {
-            seen.lost |= fallen && seen.under_pin.is_some() && seen.under_pin == self.pinned_at;
+            if fallen && seen.under_pin.is_some() && seen.under_pin == self.pinned_at {
+                seen.lost.get_or_insert(at);
+            }
             // What was released meanwhile is released in a checkpoint that may be gone.
             seen.unsure |= seen.released.is_some_and(|(_, acked)| acked.is_none());
-            seen.under_pin = None;
         }
         if fallen && let Some(pinned_at) = self.pinned_at {
             let undone = |s: &&mut Seen| s.released.is_some_and(|(at, _)| at >= pinned_at);
             self.seen.iter_mut().filter(undone).for_each(|s| s.unsure = true);
         }
-        self.pinned_at = None;
+        if let Some(opened) = self.pinned_at.take() {
+            self.unpinned.insert(opened, at);
+        }
     }
 
     /// The world of those who go on after a power cut of the first disk at event `cut`: with this disk, which will show
@@ -508,7 +519,8 @@ impl World {
             self.copies.iter().filter(|c| whole(c) && last(c) && !c.targeted && c.origin.number <= origin.number);
         let placed = |c: &Copy| c.standing(&world.shelf.join(c.dir.file_name().unwrap_or_default()));
         world.copies = others.map(placed).collect();
-        world.seen = self.seen.iter().filter(|s| !s.lost && s.origin.number <= origin.number).cloned().collect();
+        world.seen =
+            self.seen.iter().filter(|s| s.lost.is_none() && s.origin.number <= origin.number).cloned().collect();
         world.seen.iter_mut().for_each(|s| {
             s.unsure |= s.released.is_some();
             s.under_pin = None;
@@ -522,13 +534,13 @@ impl World {
     /// fallen back.
     #[must_use]
     pub fn seen_at(&self, cut: u64, pinned: bool) -> Vec<Seen> {
-        let known = self.seen.iter().filter(|s| s.at <= cut && !s.lost).cloned();
+        let known = self.seen.iter().filter(|s| s.at <= cut && s.lost.is_none_or(|at| at > cut)).cloned();
         let known = known.map(|mut s| {
             s.released = s.released.filter(|(called, _)| *called <= cut);
             let half = s.released.is_some_and(|(_, acked)| acked.is_none_or(|a| a > cut));
             let open = |at: u64| self.unpinned.get(&at).is_none_or(|end| cut <= *end);
             s.unsure |= half || pinned && (s.under_pin.is_some_and(open) || s.released.is_some());
-            s.under_pin = None;
+            (s.under_pin, s.lost) = (None, None);
             s
         });
         known.collect()

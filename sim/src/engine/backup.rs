@@ -140,7 +140,8 @@ impl Backup<'_> {
             source: i.source().to_owned(),
             ranges: i.ranges().iter().map(|r| (r.offset, r.len)).collect(),
         };
-        Ok(ours.map(item).collect())
+        // What does not travel is listed too.
+        Ok(ours.filter(|i| !i.ranges().is_empty()).map(item).collect())
     }
 
     /// The bytes of the manifest.

@@ -380,6 +380,10 @@ impl Judge {
 impl Judge {
     /// A power cut has interrupted an increment that was being applied: applied again, it brings the copy to its new state.
     fn go_on(&mut self, world: &World, image: &Image, hash: u64, (dir, stage): (&Path, &Stage)) -> Result<(), Failure> {
+        // Campaigns meet many such images of one act; small scopes look at all.
+        if self.effort.nested > 1 && !hash.is_multiple_of(5) {
+            return Ok(());
+        }
         let (Some(increment), true) =
             (&stage.increment, self.applied.insert(hash ^ text_hash(dir.as_os_str().as_encoded_bytes()) as u64))
         else {

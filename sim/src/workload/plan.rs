@@ -97,9 +97,16 @@ impl Config {
         let level = Level::ALL[pick(dice, &[0, 2, 1, 2]) as usize];
         let every = if dice.one_in(4) { 1000 + dice.choose(8000) } else { 0 };
         let patch = pick(dice, &[1, 0, 2, 1]) as usize;
+        // Some runs are about one thing: chains of increments of blocks, or of the log.
+        let about = [About::All, About::All, About::Blocks, About::Log][dice.choose(4) as usize];
+        let (log, keep) = (log || about == About::Log, keep || about == About::Log);
+        let length = if about == About::All { length } else { length.min(30) };
         let mut kinds = 0;
         for (kind, (what, _)) in KINDS.iter().enumerate() {
-            let always = matches!(what, Kind::Put | Kind::Checkpoint | Kind::Commit);
+            let always = matches!(what, Kind::Put | Kind::Checkpoint | Kind::Commit) || about.needs(*what);
+            if about.leaves(*what) {
+                continue;
+            }
             let rare = matches!(what, Kind::Fault | Kind::Kill | Kind::SetLog);
             if always || (if rare { dice.one_in(2) } else { dice.choose(3) != 2 }) {
                 kinds |= 1 << kind;
@@ -179,6 +186,38 @@ impl fmt::Display for Config {
             write!(f, " report={}", self.report.name())?;
         }
         if self.sticky { write!(f, " sticky=on") } else { Ok(()) }
+    }
+}
+
+/// What a run is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    All,
+    Blocks,
+    Log,
+}
+
+impl About {
+    /// Without these it would be about nothing.
+    const fn needs(self, kind: Kind) -> bool {
+        match self {
+            Self::All => false,
+            Self::Blocks => matches!(kind, Kind::Link | Kind::Create | Kind::DropTable | Kind::Restart),
+            Self::Log => {
+                matches!(kind, Kind::LogIncrement | Kind::Backup | Kind::CopyAll | Kind::EndBackup | Kind::CatchUp)
+            }
+        }
+    }
+
+    /// These only take its time.
+    const fn leaves(self, kind: Kind) -> bool {
+        let reads =
+            matches!(kind, Kind::Get | Kind::Scan | Kind::ReadView | Kind::View | Kind::RollBack | Kind::LogMessage);
+        match self {
+            Self::All => false,
+            Self::Blocks => reads || matches!(kind, Kind::LogIncrement | Kind::CatchUp),
+            Self::Log => reads || matches!(kind, Kind::Link | Kind::Apply | Kind::Spoil),
+        }
     }
 }
 
