@@ -510,9 +510,12 @@ impl World {
     /// of their own there, so that the restored database can roll them forward.
     #[must_use]
     pub fn at_copy(&self, image: &Image, copy: &Copy, visible: Visible, event: u64) -> Self {
-        let mut world = Self::with(image.boot(), image.boot(), &copy.dir, &self.config, visible);
         let (done, begun) = copy.at(event);
-        let origin = begun.last().or(done).map(|s| s.origin).unwrap_or_default();
+        // Of those that look alike the earliest: what it knows, the others know too.
+        let shown = visible.fingerprint();
+        let alike = begun.iter().chain(done).filter(|s| s.expected.fingerprint() == shown);
+        let origin = alike.map(|s| s.origin).min_by_key(|o| o.number).unwrap_or_default();
+        let mut world = Self::with(image.boot(), image.boot(), &copy.dir, &self.config, visible);
         let whole = |c: &&Copy| c.dir != copy.dir && c.is_complete() && c.at(event).1.is_empty() && c.spoiled.is_none();
         let last = |c: &&Copy| c.stages.last().is_some_and(|s| s.acked.is_some_and(|a| a <= event));
         let others =
