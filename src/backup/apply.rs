@@ -8,7 +8,8 @@
 //! 1  the manifests fit each other, the increment is whole, its pieces have their checksums, and so have those pieces of
 //!    the copy that will be changed in part
 //! 2  the increment's manifest written as Strandline.manifest.next, synced  what the copy is on its way to
-//! 3  Strandline.manifest -> Strandline.manifest.base, directory synced     no manifest: nothing opens the copy
+//! 3  Strandline.manifest written as Strandline.manifest.base, synced, and
+//!    removed, directory synced                                             no manifest: nothing opens the copy
 //! 4  whole files written beside their place, synced, renamed; ranges written in place, synced; directory synced
 //! 5  the new manifest written, synced, renamed, directory synced           the copy is what it will be
 //! 6  the two other manifests removed, and the files that went; directory synced
@@ -246,8 +247,10 @@ impl Base {
             // The earlier run may have failed before this was durable, and nothing may be written until it is.
             return sync_dir(vfs, copy);
         }
+        // Not renamed: where a rename is no single step a power cut could leave the copy without either.
+        self.manifest.store_as(vfs, copy, BASE_FILE)?;
         let path = Manifest::path(copy);
-        vfs.rename(&path, &copy.join(BASE_FILE)).map_err(|e| Error::io(e, "put the manifest aside", &path))?;
+        vfs.remove_file(&path).map_err(|e| Error::io(e, "take the manifest away", &path))?;
         sync_dir(vfs, copy)
     }
 }
