@@ -447,6 +447,7 @@ impl Session<'_, '_> {
         }
         let at = self.world.dst.event();
         self.world.copies[number].spoiled = Some(at);
+        self.world.copies[number].log = None;
         let dir = self.world.copies[number].dir.clone();
         let vfs = Arc::new(Fleet::clone(&self.world.fleet));
         let config = self.world.config.clone();

@@ -142,6 +142,8 @@ impl Session<'_, '_> {
     pub(super) fn end_backup(&mut self, forget: bool) -> Step {
         self.copying = None;
         let label = self.world.live.backup.as_ref().and_then(|open| open.label.clone());
+        // A guard that is dropped cannot tell that the disk failed.
+        let forget = forget && self.world.trouble.is_none();
         let label = label.filter(|_| !forget && self.backup.is_some());
         if label.is_some() && self.owed {
             self.checkpoint(None, &[], true)?;
@@ -158,8 +160,7 @@ impl Session<'_, '_> {
             self.world.history.begin(next.visible(), at, format!("label {label}"), false);
         }
         let mut answer = Ok(());
-        // A guard that is dropped cannot tell that the disk failed.
-        if forget && self.world.trouble.is_none() {
+        if forget {
             drop(backup);
         } else {
             answer = backup.finish();
@@ -403,7 +404,8 @@ impl Session<'_, '_> {
             self.is_made(copying.made);
             self.world.mark("foreign copy");
             let fleet: Arc<dyn Vfs> = self.world.fleet.clone();
-            if copying.seal {
+            // Where a rename passes through nothing, sealing puts at stake what is there.
+            if copying.seal && self.world.dst.profile().replace_keeps_old {
                 engine::seal(&fleet, &copying.dir)
                     .map_err(|f| Failure::new(Rule::Refuse, format!("a copy is not sealed: {}", f.text)))?;
             }
