@@ -111,6 +111,7 @@ fn the_first_segment_and_the_next_one() {
     backup.finish().unwrap();
 }
 
+/// Covers: LG-12.
 #[test]
 fn a_checkpoint_syncs_the_log_before_the_root_record() {
     let trace = TraceVfs::new(Arc::new(MemVfs::new()), "/");

@@ -1,4 +1,25 @@
 //! Commits that survive a crash: the log, what it promises at each durability, and what recovery makes of it.
+//!
+//! Where each rule of the log is shown, here unless another file is named (`files` is `log_files`, the rest `log_backup`):
+//!
+//! | rule | test |
+//! | --- | --- |
+//! | LG-1, LG-8 | `a_table_outside_the_log_is_at_its_checkpoint`, `no_backup_begins_while_a_table_is_taken_into_the_log` |
+//! | LG-2 | `a_commit_that_returned_is_there_after_a_crash`, `what_was_not_committed_is_not_in_the_log` |
+//! | LG-3, LG-4 | `each_durability_promises_what_it_says_when_the_process_dies`, `calls_to_a_log_that_is_not_there_are_refused` |
+//! | LG-5 | `the_log_can_be_switched_off_and_on_and_nothing_committed_is_lost`, `the_log_may_stand_elsewhere` |
+//! | LG-6, LG-7 | `segments_go_with_the_checkpoint_that_needs_them_no_more_unless_they_are_kept`, `an_open_backup_holds_the_log` |
+//! | LG-9 | `a_recovery_that_fails_at_any_call_is_repeated`, files `a_full_device_at_recovery_is_told_and_can_be_read` |
+//! | LG-10 | `damage_in_the_middle_of_the_log_is_reported_and_salvaged`, files `a_segment_that_was_made_must_be_there` |
+//! | LG-11 | `with_a_backup_open_every_commit_and_every_table_survives`, `tables_made_renamed_and_dropped_travel` |
+//! | LG-12 | `a_checkpoint_syncs_the_log_before_the_root_record`, of `tests/log_contracts.rs` |
+//! | LI-1, LI-3 | `a_chain_of_increments_equals_the_source`, `without_a_checkpoint_the_same_segments_are_listed_again` |
+//! | LI-2, LI-8 | `an_increment_that_makes_no_sense_is_refused_at_once`, `chains_of_both_kinds_are_refused` |
+//! | LI-4 | `tables_made_renamed_and_dropped_travel`, `a_crash_with_a_backup_open_breaks_no_chain` |
+//! | LI-5 | `an_increment_that_can_join_nothing_is_refused_when_it_is_opened` |
+//! | LI-6 | `a_gap_is_refused_by_name`, `twins_do_not_take_each_others_increments` |
+//! | LI-7 | `a_copy_that_was_opened_takes_no_increment` |
+//! | LI-9 | `an_apply_that_dies_at_any_call_is_repeated` |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
