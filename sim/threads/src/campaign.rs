@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use strandline_sim::explore::Limits;
 use strandline_sim::tape::{Lists, Subject, Tape};
 
 use crate::crash::{Verdict, judge, limits};
@@ -73,10 +74,12 @@ pub fn run_tape(tape: &Tape, salt: u64, count: &mut Count) -> Result<(), Box<Fou
 }
 
 /// Most runs are cheap, a few are looked at closely.
-fn effort(salt: u64) -> strandline_sim::explore::Limits {
-    match salt % 8 {
-        0 => limits(24, 400, salt),
-        1..=3 => limits(6, 60, salt),
+fn effort(salt: u64) -> Limits {
+    match salt % 16 {
+        0 | 8 => limits(24, 400, salt),
+        // The recovery is cut, too.
+        1 => Limits { crashes: 2, ..limits(4, 150, salt) },
+        2..=6 => limits(6, 60, salt),
         _ => limits(3, 12, salt),
     }
 }
