@@ -415,7 +415,7 @@ impl Session<'_, '_> {
             }
         }
         let number = self.world.copies.len();
-        let dir = self.world.shelf.join(format!("{}restored-{number}", self.world.place));
+        let dir = self.world.new_place("restored");
         let begun = self.world.dst.event();
         let stages = vec![Stage { expected, origin: from.origin, increment: None, begun, acked: None }];
         // A part of a copy takes no increments.

@@ -209,7 +209,7 @@ impl Session<'_, '_> {
             return Some((Made::Increment(number), dir));
         }
         let number = self.world.copies.len();
-        let dir = self.world.shelf.join(format!("{}{how}-{number}", self.world.place));
+        let dir = self.world.new_place(how);
         let first = Stage { expected, origin, increment: None, begun, acked: None };
         self.world.copies.push(Copy {
             dir: dir.clone(),

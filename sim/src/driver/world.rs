@@ -257,6 +257,8 @@ pub struct World {
     pub births: Vec<State>,
     /// What is made on the second disk has this in its name, so that nobody takes the place of another.
     pub place: String,
+    /// How many copies were begun, those that were taken away again included.
+    pub placed: u32,
     /// The event of the first disk at which the present backup was opened.
     pub pinned_at: Option<u64>,
     /// When backups were over, by when they were opened.
@@ -328,6 +330,7 @@ impl World {
             lineage: None,
             births: Vec::new(),
             place: String::new(),
+            placed: 0,
             pinned_at: None,
             unpinned: BTreeMap::new(),
             shelves: Vec::new(),
@@ -559,6 +562,13 @@ impl World {
             self.shelves.remove(0);
         }
         self.shelves.push(shelf);
+    }
+
+    /// A directory on the second disk that nobody has used.
+    pub fn new_place(&mut self, how: &str) -> PathBuf {
+        let number = self.placed;
+        self.placed += 1;
+        self.shelf.join(format!("{}{how}-{number}", self.place))
     }
 
     /// Counts something.
