@@ -140,7 +140,7 @@ fn a_checkpoint() {
     let db = filled(&trace);
     put(&db, "a", 1);
     insta::assert_snapshot!(contract(&trace, || db.checkpoint(CheckpointOptions::new()).unwrap()), @r"
-    write       db/table-00000001.sl 20480+12288
+    write       db/table-00000001.sl 20480+4096
     sync_data   db/table-00000001.sl
     write       db/Strandline.catalog 12288+8192
     sync_data   db/Strandline.catalog
@@ -148,7 +148,7 @@ fn a_checkpoint() {
     sync_data   db/Strandline.root.new
     write       db/Strandline.root.new 0+4096
     sync_data   db/Strandline.root.new
-    syncs 4, 28672 bytes in 6 writes, 0 bytes in 0 reads
+    syncs 4, 20480 bytes in 5 writes, 0 bytes in 0 reads
     ");
     let nothing_changed = contract(&trace, || db.checkpoint(CheckpointOptions::new()).unwrap());
     insta::assert_snapshot!(nothing_changed, @"syncs 0, 0 bytes in 0 writes, 0 bytes in 0 reads");
@@ -321,7 +321,7 @@ fn an_increment_taken_and_applied() {
     create      inc/Strandline.catalog.copy
     write       inc/Strandline.catalog.copy 0+8192
     create      inc/table-00000001.sl.copy
-    write       inc/table-00000001.sl.copy 0+12288
+    write       inc/table-00000001.sl.copy 0+4096
     sync_all    inc/Strandline.catalog.copy
     sync_all    inc/table-00000001.sl.copy
     rename      inc/Strandline.catalog.copy -> inc/Strandline.catalog
@@ -333,7 +333,7 @@ fn an_increment_taken_and_applied() {
     sync_all    inc/Strandline.manifest.copy
     rename      inc/Strandline.manifest.copy -> inc/Strandline.manifest
     sync_dir    inc
-    syncs 6, 24758 bytes in 3 writes, 20480 bytes in 2 reads
+    syncs 6, 16566 bytes in 3 writes, 12288 bytes in 2 reads
     ");
     open.finish().unwrap();
     let (inc, copy) = (Path::new("/inc"), Path::new("/copy"));

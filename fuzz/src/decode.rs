@@ -10,8 +10,7 @@ use strandline::block::{BlockHeader, DeadList, FILE_HEADER, FileHeader, SpaceSta
 use strandline::codec::Reader;
 use strandline::manifest::Manifest;
 use strandline::page::{
-    CellValue, InnerImage, LeafBuilder, LeafImage, OverflowRef, PatchImage, check_piece, encode_inner, encode_patch,
-    encode_piece, kind_of,
+    CellValue, InnerImage, LeafBuilder, LeafImage, OverflowRef, Patch, check_piece, encode_inner, encode_piece, kind_of,
 };
 
 /// The header of a table file, the header and checks of a block, and the lists that describe a file's space.
@@ -63,16 +62,18 @@ pub fn page(bytes: &[u8]) {
     }
     if let Ok(inner) = InnerImage::check(bytes) {
         let keys: Vec<&[u8]> = std::iter::once(&[][..]).chain(inner.separators.iter()).collect();
-        let children: Vec<_> = keys.iter().copied().zip(inner.children.iter().copied()).collect();
+        let children: Vec<_> = keys.iter().copied().zip(inner.children.iter().cloned()).collect();
         assert_prefix(&encode_inner(inner.level, &children), bytes);
         for (i, key) in inner.separators.iter().enumerate() {
             assert_eq!(inner.separators.child(key), i + 1, "P1");
         }
     }
-    if let Ok(patch) = PatchImage::check(Arc::from(bytes)) {
-        assert_prefix(&encode_patch(&patch.iter().collect::<Vec<_>>()), bytes);
+    if let Ok(patch) = Patch::check(bytes) {
+        let changes: Vec<_> = patch.changes().collect();
+        let changes: Vec<_> = changes.iter().map(|(key, value)| (&key[..], *value)).collect();
+        assert_eq!(Patch::new(&changes).bytes(), bytes, "P2");
         let over = patch.over(&LeafImage::empty());
-        assert_eq!(over.len(), patch.iter().filter(|(_, value)| value.is_some()).count());
+        assert_eq!(over.len(), patch.values().count());
         leaf_again(&over, over.bytes());
         assert_eq!(patch.over(&over).bytes(), over.bytes(), "laying it over again changes nothing");
     }

@@ -14,7 +14,7 @@ use strandline::catalog::{
     CheckpointEntry, CheckpointRecord, Lists, RootRecord, RootSlots, TableEntry, TableState, checkpoint_key, table_key,
 };
 use strandline::options::Settings;
-use strandline::page::{CellValue, LeafBuilder, OverflowRef, PageAddr, encode_inner, encode_patch, encode_piece};
+use strandline::page::{CellValue, LeafBuilder, OverflowRef, PageAddr, Patch, encode_inner, encode_piece};
 use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, Result, TableId};
 use strandline_vfs::Vfs;
 use strandline_vfs::mem::MemVfs;
@@ -32,14 +32,16 @@ enum Page {
         level: u8,
         children: Vec<(Vec<u8>, u8)>,
     },
-    /// An inner page above leaves of which some are patches, each with what it lies over.
+    /// An inner page above leaves of which some are patched.
     Patched {
-        children: Vec<(Vec<u8>, u8, Option<u8>)>,
+        children: Vec<Leaf>,
     },
-    Patch(Vec<(Vec<u8>, Option<Vec<u8>>)>),
     Piece(Vec<u8>),
     Raw(Vec<u8>),
 }
+
+/// A leaf as its parent speaks of it: the smallest key, the block, and what has changed.
+type Leaf = (Vec<u8>, u8, Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 #[derive(Arbitrary, Debug)]
 enum Cell {
@@ -111,20 +113,21 @@ fn encode(page: &Page, blocks: &[BlockAddr]) -> Vec<u8> {
             inner((*level).max(1), children.iter().map(|(key, n)| (key.as_slice(), child(*n))).collect())
         }
         Page::Patched { children } if !children.is_empty() => {
-            let child = |n: u8, base: Option<u8>| PageAddr { addr: at(blocks, n), base: base.map(|n| at(blocks, n)) };
-            inner(1, children.iter().map(|(key, n, base)| (key.as_slice(), child(*n, *base))).collect())
+            let child = |n: u8, changes: &[_]| PageAddr { addr: at(blocks, n), patch: patch(changes) };
+            inner(1, children.iter().map(|(key, n, changes)| (key.as_slice(), child(*n, changes))).collect())
         }
-        Page::Patch(changes) if !changes.is_empty() => {
-            let mut changes: Vec<_> =
-                changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref().map(CellValue::Inline))).collect();
-            changes.sort_by_key(|c| c.0);
-            changes.dedup_by_key(|c| c.0);
-            encode_patch(&changes)
-        }
-        Page::Inner { .. } | Page::Patched { .. } | Page::Patch(_) => Vec::new(),
+        Page::Inner { .. } | Page::Patched { .. } => Vec::new(),
         Page::Piece(bytes) => encode_piece(bytes),
         Page::Raw(bytes) => bytes.clone(),
     }
+}
+
+fn patch(changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> Option<Patch> {
+    let mut changes: Vec<_> =
+        changes.iter().map(|(k, v)| (k.as_slice(), v.as_deref().map(CellValue::Inline))).collect();
+    changes.sort_by_key(|c| c.0);
+    changes.dedup_by_key(|c| c.0);
+    (!changes.is_empty()).then(|| Patch::new(&changes))
 }
 
 fn inner(level: u8, mut children: Vec<(&[u8], PageAddr)>) -> Vec<u8> {

@@ -14,7 +14,7 @@ use strandline::catalog::{
 };
 use strandline::manifest::{Content, CopyKind, FileRole, Manifest, ManifestFile, ManifestTable};
 use strandline::options::Settings;
-use strandline::page::{CellValue, LeafBuilder, PageAddr, encode_inner, encode_patch, encode_piece};
+use strandline::page::{CellValue, LeafBuilder, PageAddr, Patch, encode_inner, encode_piece};
 use strandline::record::CommitEncoder;
 use strandline::{BlockAddr, CheckpointSeq, Extent, Lineage, LogPosition, Lsn, TableId};
 use strandline_vfs::mem::MemVfs;
@@ -107,10 +107,11 @@ fn page(out: &mut Vec<Seed>) {
     let whole = |n| PageAddr::whole(addr(n));
     let children = [(&b""[..], whole(3)), (b"tide/f", whole(5)), (b"tide/s", whole(4))];
     out.push(("page", "inner", encode_inner(1, &children)));
-    let patched = PageAddr { addr: addr(5), base: Some(addr(2)) };
-    out.push(("page", "patched", encode_inner(1, &[(&b""[..], whole(3)), (b"tide/f", patched)])));
     let changes = [(&b"tide/ebb"[..], None), (b"tide/neap", Some(CellValue::Inline(b"weak")))];
-    out.push(("page", "patch", encode_patch(&changes)));
+    let patch = Patch::new(&changes);
+    out.push(("page", "patch", patch.bytes().to_vec()));
+    let patched = PageAddr { addr: addr(5), patch: Some(patch) };
+    out.push(("page", "patched", encode_inner(1, &[(&b""[..], whole(3)), (b"tide/f", patched)])));
     out.push(("page", "piece", encode_piece(b"part of a large value")));
 }
 

@@ -15,7 +15,7 @@ use super::findings::{Finding, Findings, Severity, Step, is_finding};
 use crate::block::BlockSource;
 use crate::btree::TreeRoot;
 use crate::error::{Error, Result};
-use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr, PatchImage, check_piece};
+use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr, Patch, check_piece};
 use crate::types::{BlockAddr, CheckpointSeq};
 
 /// A block that was reached.
@@ -31,8 +31,6 @@ pub struct Reached {
     pub first: u32,
     /// The walk that reached it last.
     last: u32,
-    /// It was reached only as what a patch lies over: what its own rows lead to has not been looked at.
-    patched: bool,
 }
 
 /// Called for every block read, with the bytes it takes; its error ends the audit.
@@ -61,8 +59,8 @@ pub struct Walker<'a> {
 #[derive(Clone, Copy)]
 struct Place<'k> {
     addr: BlockAddr,
-    /// The block that the one at `addr` is a patch over.
-    base: Option<BlockAddr>,
+    /// How the leaf differs from its block.
+    patch: Option<&'k Patch>,
     level: u8,
     /// Keys are at or above this,
     low: &'k [u8],
@@ -90,7 +88,7 @@ impl<'a> Walker<'a> {
     /// The halt that findings ask for.
     pub fn state(&mut self, root: &TreeRoot, seq: CheckpointSeq, mut on_row: Option<&mut OnRow<'_>>) -> Step {
         self.large_values = root.overflow;
-        let top = Place { addr: root.addr, base: None, level: root.level, low: &[], high: None, parent: seq };
+        let top = Place { addr: root.addr, patch: None, level: root.level, low: &[], high: None, parent: seq };
         self.page(top, &mut on_row)
     }
 
@@ -138,13 +136,14 @@ impl<'a> Walker<'a> {
     }
 
     fn page(&mut self, place: Place<'_>, on_row: &mut Option<&mut OnRow<'_>>) -> Step {
-        let Some(body) = self.block(place.addr, place.parent)? else { return Ok(()) };
-        if let Some(base) = place.base {
-            return self.patched(place, base, body, on_row);
-        }
+        // With patches, a block that is known may make another leaf, which leads to other large values.
+        let again = place.level == 0 && self.large_values && self.is_known(place.addr);
+        let nobody = &mut None;
+        let on_row = if again { nobody } else { on_row };
+        let Some(body) = self.block_or_again(place.addr, place.parent, again)? else { return Ok(()) };
         if place.level == 0 {
             match LeafImage::check(body) {
-                Ok(leaf) => self.leaf(place, &leaf, on_row),
+                Ok(leaf) => self.leaf(place, &place.patch.map_or_else(|| leaf.clone(), |p| p.over(&leaf)), on_row),
                 Err(e) => self.note_error(place.addr, e),
             }
         } else {
@@ -152,37 +151,6 @@ impl<'a> Walker<'a> {
                 Ok(inner) => self.inner(place, &inner, on_row),
                 Err(e) => self.note_error(place.addr, e),
             }
-        }
-    }
-
-    /// A leaf whose patch has been read. The block under it may have been reached by an older state, and is read again: what is
-    /// looked at is what the two make together.
-    fn patched(
-        &mut self,
-        place: Place<'_>,
-        base: BlockAddr,
-        body: Arc<[u8]>,
-        on_row: &mut Option<&mut OnRow<'_>>,
-    ) -> Step {
-        let patch = match PatchImage::check(body) {
-            Ok(patch) => patch,
-            Err(e) => return self.note_error(place.addr, e),
-        };
-        let known = !self.is_new(base)?;
-        if !known && let Some(reached) = self.reached.get_mut(&base.offset) {
-            reached.patched = true;
-        }
-        let full = self.source.read_block(base).and_then(LeafImage::check);
-        match full {
-            Ok(full) => {
-                if !known {
-                    (self.tick)(u64::from(base.size))?;
-                }
-                self.leaf(place, &patch.over(&full), on_row)
-            }
-            // Whoever reached it first has noted what is wrong with it.
-            Err(_) if known => Ok(()),
-            Err(e) => self.note_error(base, e),
         }
     }
 
@@ -197,10 +165,11 @@ impl<'a> Walker<'a> {
         if let Some(i) = outside {
             self.damage(place.addr.offset, format!("separator {i} lies outside of the page's fences"))?;
         }
-        for (i, &PageAddr { addr, base }) in page.children.iter().enumerate() {
+        for (i, PageAddr { addr, patch }) in page.children.iter().enumerate() {
             let low = if i == 0 { place.low } else { keys.key(i - 1) };
             let high = if i < keys.len() { Some(keys.key(i)) } else { place.high };
-            let child = Place { addr, base, level: place.level - 1, low, high, parent: place.addr.birth };
+            let (addr, patch, parent) = (*addr, patch.as_ref(), place.addr.birth);
+            let child = Place { addr, patch, level: place.level - 1, low, high, parent };
             self.page(child, on_row)?;
         }
         Ok(())
@@ -223,11 +192,13 @@ impl<'a> Walker<'a> {
         if !leaf.has_overflow() && on_row.is_none() {
             return Ok(());
         }
+        // What a patch refers to is as new as the page that carries it.
+        let youngest = if place.patch.is_some() { place.parent } else { place.addr.birth };
         for i in 0..leaf.len() {
             let value = match leaf.value(i) {
                 CellValue::Inline(bytes) => Some(std::borrow::Cow::Borrowed(bytes)),
                 CellValue::Overflow(stored) => {
-                    self.large_value(place.addr, stored, on_row.is_some())?.map(std::borrow::Cow::Owned)
+                    self.large_value(place.addr, youngest, stored, on_row.is_some())?.map(std::borrow::Cow::Owned)
                 }
             };
             if let (Some(on_row), Some(value)) = (on_row.as_deref_mut(), value)
@@ -240,14 +211,20 @@ impl<'a> Walker<'a> {
     }
 
     /// Reads every piece of a large value; returns the value when `keep` asks for it and it is whole.
-    fn large_value(&mut self, leaf: BlockAddr, stored: &[u8], keep: bool) -> Step<Option<Vec<u8>>> {
+    fn large_value(
+        &mut self,
+        leaf: BlockAddr,
+        youngest: CheckpointSeq,
+        stored: &[u8],
+        keep: bool,
+    ) -> Step<Option<Vec<u8>>> {
         let large = match OverflowRef::decode(stored) {
             Ok(large) => large,
             Err(e) => return self.note_error(leaf, e).map(|()| None),
         };
         let (mut len, mut value, mut whole) = (0, Vec::new(), true);
         for piece in &large.pieces {
-            let Some(body) = self.block(*piece, leaf.birth)? else {
+            let Some(body) = self.block(*piece, youngest)? else {
                 whole = false;
                 continue;
             };
@@ -273,21 +250,36 @@ impl<'a> Walker<'a> {
 
     /// Reads a block unless it is known already; `None` when there is nothing (more) to look at.
     fn block(&mut self, addr: BlockAddr, parent: CheckpointSeq) -> Step<Option<Arc<[u8]>>> {
+        self.block_or_again(addr, parent, false)
+    }
+
+    /// As [`Walker::block`], of one that is looked at even if it is known, when `again`.
+    fn block_or_again(&mut self, addr: BlockAddr, parent: CheckpointSeq, again: bool) -> Step<Option<Arc<[u8]>>> {
         if addr.birth > parent {
             let what = format!("B5: a block born for checkpoint {} under a parent born for {parent}", addr.birth);
             self.damage(addr.offset, what)?;
         }
-        let patched = self.reached.get_mut(&addr.offset).is_some_and(|known| std::mem::take(&mut known.patched));
-        if !self.is_new(addr)? && !patched {
+        let new = self.is_new(addr)?;
+        if !new && !again {
             return Ok(None);
         }
         match self.source.read_block(addr) {
             Ok(body) => {
-                (self.tick)(u64::from(addr.size))?;
+                if new {
+                    (self.tick)(u64::from(addr.size))?;
+                }
                 Ok(Some(body))
             }
+            // Whoever read it first has noted what is wrong.
+            Err(_) if !new => Ok(None),
             Err(e) => self.note_error(addr, e).map(|()| None),
         }
+    }
+
+    fn is_known(&self, addr: BlockAddr) -> bool {
+        let same =
+            |known: &Reached| (known.size, known.checksum, known.birth) == (addr.size, addr.checksum, addr.birth);
+        self.reached.get(&addr.offset).is_some_and(same)
     }
 
     /// Remembers that the block is reached; true when it was not reached before.
@@ -312,14 +304,7 @@ impl<'a> Walker<'a> {
             self.damage(addr.offset, what)?;
             return Ok(false);
         }
-        let reached = Reached {
-            size: addr.size,
-            checksum: addr.checksum,
-            birth: addr.birth,
-            first: pass,
-            last: pass,
-            patched: false,
-        };
+        let reached = Reached { size: addr.size, checksum: addr.checksum, birth: addr.birth, first: pass, last: pass };
         self.reached.insert(addr.offset, reached);
         Ok(true)
     }

@@ -3,7 +3,7 @@
 //! A block born for checkpoint b is reached by every checkpoint from b on until the tree gives it up for good. So a block
 //! that is reachable now and was born at or before the origin O was reachable at O too, and a copy as of O has it. The
 //! walk enters only addresses born after O: it reads the inner pages that changed, and of the leaves under them only those of
-//! trees that have large values. A leaf that is a patch over an older block is no more than its patch. What did not change costs nothing, however much there is of it.
+//! trees that have large values. A leaf that has got a patch travels with the inner page that carries it. What did not change costs nothing, however much there is of it.
 //!
 //! Other retained checkpoints between O and now are walked as well; those at or before O need nothing.
 //!
@@ -16,7 +16,7 @@ use crate::block::{BlockSource, data_start};
 use crate::btree::TreeRoot;
 use crate::error::{Error, Result};
 use crate::manifest::Content;
-use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr, PatchImage};
+use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr};
 use crate::types::{BlockAddr, CheckpointSeq, Extent};
 
 /// How ranges are shaped.
@@ -55,7 +55,7 @@ pub struct Changes<'a> {
     /// Blocks born after `since`: offset and size.
     new: BTreeMap<u64, u64>,
     /// Leaves whose values were looked at, by the offset of what their parent names first.
-    leaves: BTreeSet<u64>,
+    leaves: BTreeSet<(u64, Option<Vec<u8>>)>,
     /// A block of before was met, so the file and its header existed at `since`.
     old: bool,
     cost: WalkCost,
@@ -77,10 +77,10 @@ impl<'a> Changes<'a> {
     /// # Errors
     /// `Corrupt` with file and offset; `Io`.
     pub fn state(&mut self, root: &TreeRoot) -> Result<()> {
-        self.page(PageAddr::whole(root.addr), root.level, root.overflow)
+        self.page(&PageAddr::whole(root.addr), root.level, root.overflow)
     }
 
-    fn page(&mut self, page: PageAddr, level: u8, overflow: bool) -> Result<()> {
+    fn page(&mut self, page: &PageAddr, level: u8, overflow: bool) -> Result<()> {
         if level == 0 {
             return self.leaf(page, overflow);
         }
@@ -90,36 +90,32 @@ impl<'a> Changes<'a> {
         let body = self.read(page.addr)?;
         self.cost.inner_pages += 1;
         for child in InnerImage::check(&body).map_err(|e| self.at(e, page.addr))?.children {
-            self.page(child, level - 1, overflow)?;
+            self.page(&child, level - 1, overflow)?;
         }
         Ok(())
     }
 
-    /// A leaf need not be read to be copied, unless it may lead further.
-    fn leaf(&mut self, page: PageAddr, overflow: bool) -> Result<()> {
-        self.enter(page.addr);
-        let full_is_new = page.base.is_none_or(|base| {
-            self.enter(base);
-            base.birth > self.since
-        });
-        // A full block that was met under a patch may come again without it, as an older state has it: with rows that the patch
-        // has replaced. So it is leaves that are walked once, not blocks.
-        if !overflow || page.addr.birth <= self.since || !self.leaves.insert(page.addr.offset) {
+    /// A leaf need not be read to be copied, unless it may lead further; and so may its patch, which is as new as the page that
+    /// carries it.
+    fn leaf(&mut self, page: &PageAddr, overflow: bool) -> Result<()> {
+        let addr = page.addr;
+        self.enter(addr);
+        // A block that was met under a patch may come again under another or without one, as an older state has it: with rows
+        // that the patch has replaced. So it is leaves that are walked once, not blocks.
+        let patch = page.patch.as_ref().map(|patch| patch.bytes().to_vec());
+        if !overflow || !self.leaves.insert((addr.offset, patch)) {
             return Ok(());
         }
+        if addr.birth <= self.since {
+            return page.patch.as_ref().map_or(Ok(()), |patch| self.values(patch.values(), addr));
+        }
         self.cost.leaves += 1;
-        let patch = match page.base {
-            Some(_) => Some(PatchImage::check(self.read(page.addr)?).map_err(|e| self.at(e, page.addr))?),
-            None => None,
-        };
-        let Some(patch) = patch.as_ref().filter(|_| !full_is_new) else {
-            let full = page.full();
-            let leaf = LeafImage::check(self.read(full)?).map_err(|e| self.at(e, full))?;
+        let mut leaf = LeafImage::check(self.read(addr)?).map_err(|e| self.at(e, addr))?;
+        if let Some(patch) = &page.patch {
             // What the patch has replaced leads to blocks that may be another's by now.
-            let leaf = patch.map_or_else(|| leaf.clone(), |patch| patch.over(&leaf));
-            return self.values((0..leaf.len()).map(|i| leaf.value(i)), page.addr);
-        };
-        self.values(patch.iter().filter_map(|(_, value)| value), page.addr)
+            leaf = patch.over(&leaf);
+        }
+        self.values((0..leaf.len()).map(|i| leaf.value(i)), addr)
     }
 
     /// Notes the pieces of the large ones among the values of a leaf.

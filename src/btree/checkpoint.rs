@@ -32,7 +32,7 @@ use super::tree::Tree;
 struct Stored {
     /// The image that the versions lie over, where it had to be read.
     read: Option<(LeafImage, Changed)>,
-    /// The state, where it is stored, and how it differs from the full block there; `None` when it has no cells.
+    /// The state, where it is stored, and how it differs from the block there; `None` when it has no cells.
     state: Option<(LeafImage, PageAddr, Changed)>,
 }
 
@@ -83,8 +83,8 @@ impl Tree {
         let children = self.store_children(root, ckpt, snapshot)?;
         let (level, addr) = match children[..] {
             [] => (0, None),
-            // A page above a single child is not worth a block, unless it has to say that the child is a patch.
-            [(_, PageAddr { addr, base: None })] => (root.level - 1, Some(addr)),
+            // A page above a single child is not worth a block, unless it carries a patch.
+            [(_, PageAddr { addr, patch: None })] => (root.level - 1, Some(addr)),
             _ => (root.level, Some(self.shared.store.write(&encode_inner(root.level, &children), ckpt)?)),
         };
         root.state.settle(ckpt, addr.filter(|_| level == root.level), &self.shared);
@@ -110,10 +110,11 @@ impl Tree {
         snapshot: CommitSeq,
     ) -> Result<Vec<(&'a [u8], PageAddr)>> {
         let mut out = Vec::with_capacity(page.children.len());
+        let most = self.shared.cutoff(page);
         for (i, child) in page.children.iter().enumerate() {
             let addr = match child {
                 Child::Disk(addr) => Some(PageAddr::whole(*addr)),
-                Child::Leaf(leaf) => self.store_leaf(leaf, ckpt, snapshot)?,
+                Child::Leaf(leaf) => self.store_leaf(leaf, ckpt, snapshot, most)?,
                 Child::Inner(inner) if inner.state.owes(ckpt) => {
                     self.store_inner(inner, ckpt, snapshot)?.map(PageAddr::whole)
                 }
@@ -125,16 +126,23 @@ impl Tree {
     }
 
     /// Settles a leaf. Readers go on while it is written; writers of this leaf wait.
-    fn store_leaf(&self, leaf: &Arc<Leaf>, ckpt: CheckpointSeq, snapshot: CommitSeq) -> Result<Option<PageAddr>> {
+    fn store_leaf(
+        &self,
+        leaf: &Arc<Leaf>,
+        ckpt: CheckpointSeq,
+        snapshot: CommitSeq,
+        most: usize,
+    ) -> Result<Option<PageAddr>> {
         let body = leaf.body.upgradable_read();
         if body.saved_at >= ckpt.to_raw() {
-            return Ok(body.saved);
+            return Ok(body.saved.clone());
         }
-        let stored = if body.owes(ckpt) { Some(self.shared.store_state(&body, ckpt, snapshot)?) } else { None };
+        let owes = body.owes(ckpt);
+        let stored = if owes { Some(self.shared.store_state(&body, ckpt, snapshot, most)?) } else { None };
         let mut body = RwLockUpgradableReadGuard::upgrade(body);
         self.shared.settled(&mut body, ckpt, snapshot, stored);
         leaf.recharge(&mut body);
-        Ok(body.saved)
+        Ok(body.saved.clone())
     }
 }
 
@@ -142,15 +150,16 @@ impl Shared {
     /// Settles a leaf for checkpoint `ckpt`: afterwards the checkpoint needs nothing of it.
     pub fn settle(&self, body: &mut Body, ckpt: CheckpointSeq, snapshot: CommitSeq) -> Result<()> {
         if body.saved_at < ckpt.to_raw() {
-            let stored = if body.owes(ckpt) { Some(self.store_state(body, ckpt, snapshot)?) } else { None };
+            let most = usize::MAX;
+            let stored = if body.owes(ckpt) { Some(self.store_state(body, ckpt, snapshot, most)?) } else { None };
             self.settled(body, ckpt, snapshot, stored);
         }
         Ok(())
     }
 
-    /// Writes the state at `snapshot` as a block born for `ckpt`.
-    fn store_state(&self, body: &Body, ckpt: CheckpointSeq, snapshot: CommitSeq) -> Result<Stored> {
-        let read = match (&body.image, body.addr) {
+    /// Stores the state at `snapshot`: as a patch of up to `most` bytes, or in a block born for `ckpt`.
+    fn store_state(&self, body: &Body, ckpt: CheckpointSeq, snapshot: CommitSeq, most: usize) -> Result<Stored> {
+        let read = match (&body.image, &body.addr) {
             (None, Some(addr)) => Some(self.read_leaf(addr)?),
             _ => None,
         };
@@ -159,7 +168,7 @@ impl Shared {
             image if image.is_empty() => None,
             image => {
                 let changed = read.as_ref().map_or(&body.changed, |(_, changed)| changed);
-                let (addr, changed) = self.write_leaf(&image, body, changed, snapshot, ckpt)?;
+                let (addr, changed) = self.write_leaf(&image, (body, changed), snapshot, ckpt, most)?;
                 Some((image, addr, changed))
             }
         };
@@ -181,9 +190,12 @@ impl Shared {
             if let Some((image, _)) = read {
                 body.image = Some(image);
             }
-            let addr = state.as_ref().map(|(_, addr, _)| *addr);
-            self.replaced(std::mem::replace(&mut body.addr, addr), addr, ckpt);
-            let (state, changed) = state.map(|(state, _, changed)| (state, changed)).unzip();
+            let former = body.addr.take();
+            let (state, changed) = state.map_or((None, None), |(state, addr, changed)| {
+                body.addr = Some(addr);
+                (Some(state), Some(changed))
+            });
+            self.replaced(former, body.addr.as_ref(), ckpt);
             body.written_for(ckpt);
             if body.versions.max_seq() <= snapshot.min(self.registry.oldest()) {
                 // Nobody needs to see further back than what was just encoded.
@@ -201,7 +213,7 @@ impl Shared {
                 body.changed = changed.unwrap_or_default();
             }
         }
-        body.saved = body.addr;
+        body.saved = body.addr.clone();
         body.saved_at = ckpt.to_raw();
     }
 }

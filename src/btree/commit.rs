@@ -127,11 +127,12 @@ impl Tree {
             if body.moved {
                 continue;
             }
-            if let (None, Some(addr), true) = (&body.image, body.addr, self.shared.has_overflow()) {
+            if let (None, Some(addr), true) = (&body.image, &body.addr, self.shared.has_overflow()) {
+                let addr = addr.clone();
                 drop(body);
                 let leaf = Arc::clone(leaf);
                 drop(root);
-                self.page_in(&leaf, addr)?;
+                self.page_in(&leaf, &addr)?;
                 continue;
             }
             leaf.pin();

@@ -429,13 +429,13 @@ impl LiveSource {
             if let Some(image) = &body.image {
                 return Ok(LeafView::live(image, &body, self.snapshot, low, high));
             }
-            let Some(addr) = body.addr else {
+            let Some(addr) = body.addr.clone() else {
                 return Ok(LeafView::live(&LeafImage::empty(), &body, self.snapshot, low, high));
             };
             drop(body);
             let leaf = Arc::clone(leaf);
             drop(root);
-            self.tree.page_in(&leaf, addr)?;
+            self.tree.page_in(&leaf, &addr)?;
         }
     }
 }

@@ -18,7 +18,7 @@
 use parking_lot::RwLockWriteGuard;
 
 use crate::cache::{Eviction, Resident};
-use crate::page::LeafImage;
+use crate::page::{LeafImage, PageAddr};
 use crate::types::CommitSeq;
 
 use super::fold::Plan;
@@ -68,19 +68,14 @@ fn write_newest(shared: &Shared, body: &mut Body) -> Option<()> {
         return Some(());
     }
     let live = shared.epoch.live();
-    if let (None, Some(addr)) = (&body.image, body.addr) {
+    if let (None, Some(addr)) = (&body.image, &body.addr) {
         let (image, changed) = shared.read_leaf(addr).ok()?;
         (body.image, body.changed) = (Some(image), changed);
     }
-    let newest = CommitSeq(u64::MAX);
-    let state = shared.state_at(body.image.as_ref(), body, newest);
-    let stored =
-        if state.is_empty() { None } else { Some(shared.write_leaf(&state, body, &body.changed, newest, live).ok()?) };
-    let addr = stored.map(|(addr, changed)| {
-        body.changed = changed;
-        addr
-    });
-    shared.replaced(std::mem::replace(&mut body.addr, addr), addr, live);
+    let state = shared.state_at(body.image.as_ref(), body, CommitSeq(u64::MAX));
+    let addr = if state.is_empty() { None } else { Some(shared.store.write(state.bytes(), live).ok()?) };
+    let former = std::mem::replace(&mut body.addr, addr.map(PageAddr::whole));
+    shared.replaced(former, body.addr.as_ref(), live);
     body.first = 0;
     Counts::add(&shared.counts.evict_writes);
     Some(())

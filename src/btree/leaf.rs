@@ -7,8 +7,8 @@
 //! The newest state of the leaf is the image with the versions laid over it. The image may be absent, namely on disk at
 //! `addr`; versions may then still be present, because a write need not read the leaf it changes.
 //!
-//! On disk a leaf is one block, or a patch over one (`PageAddr`). `changed` knows the keys whose rows in memory may differ from
-//! the full block, but for those that have versions: so the next one who stores the leaf can store a patch.
+//! On disk a leaf is a block and perhaps a patch (`PageAddr`). `changed` knows the keys whose rows in memory may differ from the
+//! block, but for those that have versions: so the next checkpoint can store a patch.
 //!
 //! `first` and `last` say in which checkpoint's time the leaf was changed and not yet written: it must be part of what
 //! checkpoint N writes iff `0 < first <= N`. `saved` is what the checkpoint in progress stores for the leaf, once that is
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 
 use crate::cache::{Eviction, Resident};
-use crate::page::{CellValue, LeafImage, OverflowRef, PageAddr, Value};
+use crate::page::{CellValue, LeafImage, OverflowRef, PageAddr, Patch, Value};
 use crate::sync::racy::AtomicU32;
 use crate::types::{CheckpointSeq, CommitSeq};
 
@@ -46,7 +46,7 @@ pub(super) struct Body {
     pub versions: Versions,
     /// Where the image is stored, if it is.
     pub addr: Option<PageAddr>,
-    /// How the image differs from the full block at `addr`. Nothing while the image is not in memory.
+    /// How the image differs from the block at `addr`. Nothing while the image is not in memory.
     pub changed: Changed,
     /// Another leaf holds these keys now.
     pub moved: bool,
@@ -151,9 +151,9 @@ impl Leaf {
                 Change::Put(CellValue::Overflow(stored)) => Lookup::Overflow(trusted_reference(stored)),
             };
         }
-        match (&body.image, body.addr) {
+        match (&body.image, &body.addr) {
             (Some(image), _) => find_in(image, key),
-            (None, Some(addr)) => Lookup::OnDisk(addr),
+            (None, Some(addr)) => Lookup::OnDisk(addr.clone()),
             (None, None) => Lookup::Absent,
         }
     }
@@ -226,10 +226,22 @@ impl Body {
     }
 
     fn memory(&self) -> usize {
-        SHELL
-            + self.versions.memory()
-            + self.changed.memory()
-            + self.image.as_ref().map_or(0, |image| image.bytes().len())
+        let patch = self.patch().map_or(0, |patch| patch.bytes().len());
+        let image = self.image.as_ref().map_or(0, |image| image.bytes().len());
+        SHELL + self.versions.memory() + self.changed.memory() + patch + image
+    }
+
+    fn patch(&self) -> Option<&Patch> {
+        self.addr.as_ref()?.patch.as_ref()
+    }
+
+    /// About how large a patch of the leaf would be; 0 when there is nothing to patch.
+    pub fn patch_guess(&self) -> usize {
+        let now = self.patch().map_or(0, |patch| patch.bytes().len());
+        match &self.addr {
+            Some(_) if self.first != 0 => now + self.versions.arena_len(),
+            _ => now,
+        }
     }
 
     /// True when checkpoint `ckpt` has not settled what it stores for this leaf, and it is not what is on disk.

@@ -2,32 +2,36 @@
 //!
 //! After one in a hundred rows of a table has changed at random, half of its leaves are touched, most of them in one row. To
 //! write each of them anew is to write fifty times what changed, and a backup's increment moves as much. So where the
-//! changes are few, what is stored is a *patch*: a small block with the rows that differ from the leaf's full block, which
-//! stays where it is. The next patch over the same block says everything again, and takes the place of the one before; when
-//! that would take more than a share of the leaf's size, the leaf is stored whole, and both blocks go.
+//! changes are few, the leaf's block stays, and the page above, which is to be written anyway, carries a *patch*: the rows
+//! that differ from the block. The next patch of the leaf says everything again, and takes the place of the one before.
 //!
-//! Reading a patched leaf reads two blocks and lays one over the other; from there on nobody sees a difference. In memory the
-//! leaf remembers which keys differ from the full block ([`Changed`]): those that the patch named and those that were folded
+//! A patch is at most a share of the leaf's size, and the patches of one inner page together are bounded too, because a change
+//! of one row writes all of them: when they get too many, the leaves with the largest are written whole ([`Shared::cutoff`]).
+//! Only a checkpoint makes patches. What leaves memory between two is written whole: it is to take no memory.
+//!
+//! Reading a patched leaf reads its block and lays the patch over it; from there on nobody sees a difference. In memory the
+//! leaf remembers which keys differ from the block ([`Changed`]): those that the patch named and those that were folded
 //! since. Together with the keys of its versions that covers every row that may differ. More keys than that do no harm.
 //!
-//! - P3: a leaf's state is its full block with its patch laid over it; the full block is never younger than the patch (B5).
-//! - F1: a block goes when neither the leaf's new address nor the base under it names it.
+//! - P3: a leaf's state is its block with the patch of its parent laid over it.
 
 use std::collections::BTreeSet;
 
-use crate::block::BLOCK_HEADER;
 use crate::error::Result;
-use crate::page::{CellValue, LeafImage, PageAddr, PatchImage, encode_patch};
-use crate::types::{BlockAddr, CheckpointSeq, CommitSeq};
+use crate::page::{CellValue, LeafImage, PageAddr, Patch};
+use crate::types::{CheckpointSeq, CommitSeq};
 
+use super::inner::{Child, Inner};
 use super::leaf::Body;
 use super::shared::{Counts, Shared};
 use super::versions::Versions;
 
 /// What remembering a key costs beside its bytes.
 const PER_KEY: usize = 32;
+/// The patches of an inner page together are at most as large as so many leaves.
+const LEAVES: usize = 4;
 
-/// The keys whose rows may differ from the leaf's full block.
+/// The keys whose rows may differ from the leaf's block.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changed {
     keys: BTreeSet<Box<[u8]>>,
@@ -73,71 +77,91 @@ impl Shared {
         self.options.leaf_bytes / self.options.patch_share.max(1)
     }
 
-    /// Reads and checks a leaf, and says how it differs from its full block.
-    pub fn read_leaf(&self, at: PageAddr) -> Result<(LeafImage, Changed)> {
-        let read = |addr: BlockAddr| self.store.read(addr);
-        let wrong = |addr: BlockAddr| move |e: crate::Error| e.at(self.store.path(), Some(addr.offset));
+    /// Reads and checks a leaf, and says how it differs from its block.
+    pub fn read_leaf(&self, at: &PageAddr) -> Result<(LeafImage, Changed)> {
+        let body = self.store.read(at.addr)?;
         Counts::add(&self.counts.page_ins);
-        let full = at.full();
-        let Some(_) = at.base else {
-            return Ok((LeafImage::check(read(full)?).map_err(wrong(full))?, Changed::default()));
-        };
-        let patch = PatchImage::check(read(at.addr)?).map_err(wrong(at.addr))?;
-        let base = LeafImage::check(read(full)?).map_err(wrong(full))?;
+        let image = LeafImage::check(body).map_err(|e| e.at(self.store.path(), Some(at.addr.offset)))?;
         let mut changed = Changed::default();
-        for (key, _) in patch.iter() {
-            changed.add(key, self.changes_max());
+        let Some(patch) = &at.patch else { return Ok((image, changed)) };
+        for (key, _) in patch.changes() {
+            changed.add(&key, self.changes_max());
         }
-        Ok((patch.over(&base), changed))
+        Ok((patch.over(&image), changed))
     }
 
-    /// Writes the state that a leaf has at `commit`, as a patch if that is worth it. `changed` says how the leaf's image
-    /// differs from its full block. Returns where it is, and how it differs from the full block there.
+    /// Stores the state that a leaf has at `commit`: as a patch of at most `most` bytes, or whole. `changed` says how the leaf's
+    /// image differs from its block. Returns where it is, and how it differs from the block there.
     pub fn write_leaf(
         &self,
         state: &LeafImage,
-        body: &Body,
-        changed: &Changed,
+        (body, changed): (&Body, &Changed),
         commit: CommitSeq,
         birth: CheckpointSeq,
+        most: usize,
     ) -> Result<(PageAddr, Changed)> {
-        if let Some(at) = body.addr
-            && self.options.patch_share > 0
+        let most = most.min(state.bytes().len().checked_div(self.options.patch_share).unwrap_or(0));
+        if let Some(at) = &body.addr
+            && most > 0
             && !changed.many
         {
             let mut changed = changed.clone();
             changed.fold(&body.versions, commit, self.changes_max());
-            if let Some(patch) = self.patch(state, &changed) {
-                let addr = self.store.write(&patch, birth)?;
+            if let Some(patch) = patch_of(state, &changed, most) {
                 Counts::add(&self.counts.patches);
-                return Ok((PageAddr { addr, base: Some(at.full()) }, changed));
+                return Ok((PageAddr { addr: at.addr, patch: Some(patch) }, changed));
             }
         }
         Ok((PageAddr::whole(self.store.write(state.bytes(), birth)?), Changed::default()))
     }
 
-    /// The patch that makes `state` of the full block; `None` when the whole is not much larger.
-    fn patch(&self, state: &LeafImage, changed: &Changed) -> Option<Vec<u8>> {
-        if changed.many || changed.keys.is_empty() {
-            return None;
+    /// How large a patch may be that the checkpoint puts into `page`, so that they do not become too many together.
+    pub fn cutoff(&self, page: &Inner) -> usize {
+        // Above a single leaf there need not be a page at all.
+        if page.level > 1 || page.children.len() == 1 || self.options.patch_share == 0 {
+            return 0;
         }
-        let block = |len: usize| (len + BLOCK_HEADER).next_multiple_of(self.store.unit() as usize);
-        let most = block(state.bytes().len()) / self.options.patch_share;
-        let changes: Vec<(&[u8], Option<CellValue<'_>>)> =
-            changed.keys.iter().map(|key| (&**key, state.search(key).ok().map(|i| state.value(i)))).collect();
-        let values: usize = changes.iter().map(|(_, value)| value.map_or(0, |v| v.bytes().len())).sum();
-        if values > most {
-            return None;
+        let bound = LEAVES * self.options.leaf_bytes;
+        let sizes = page.children.iter().filter_map(|child| match child {
+            Child::Leaf(leaf) => Some(leaf.body.read().patch_guess()),
+            _ => None,
+        });
+        let mut sizes: Vec<usize> = sizes.filter(|size| *size > 0).collect();
+        let mut total: usize = sizes.iter().sum();
+        if total <= bound {
+            return usize::MAX;
         }
-        let patch = encode_patch(&changes);
-        (block(patch.len()) <= most).then_some(patch)
+        // To some way below, so that the next checkpoint need not do it again.
+        sizes.sort_unstable();
+        while total > bound / 4 * 3
+            && let Some(largest) = sizes.pop()
+        {
+            total -= largest;
+        }
+        sizes.last().copied().unwrap_or(0)
     }
 
-    /// Gives up the blocks of a leaf that its new address, if it has one, does not name.
-    pub fn replaced(&self, old: Option<PageAddr>, new: Option<PageAddr>, at: CheckpointSeq) {
-        let stays = |block: &BlockAddr| new.is_some_and(|new| new.blocks().any(|kept| kept == *block));
-        for block in old.into_iter().flat_map(PageAddr::blocks).filter(|block| !stays(block)) {
-            self.store.give_up(block, at);
+    /// Gives up the block of a leaf if its new address, if it has one, is another.
+    pub fn replaced(&self, old: Option<PageAddr>, new: Option<&PageAddr>, at: CheckpointSeq) {
+        if let Some(old) = old
+            && new.is_none_or(|new| new.addr != old.addr)
+        {
+            self.store.give_up(old.addr, at);
         }
     }
+}
+
+/// The patch that makes `state` of the block; `None` when it would be larger than `most` bytes.
+fn patch_of(state: &LeafImage, changed: &Changed, most: usize) -> Option<Patch> {
+    if changed.many || changed.keys.is_empty() {
+        return None;
+    }
+    let changes: Vec<(&[u8], Option<CellValue<'_>>)> =
+        changed.keys.iter().map(|key| (&**key, state.search(key).ok().map(|i| state.value(i)))).collect();
+    let values: usize = changes.iter().map(|(_, value)| value.map_or(0, |v| v.bytes().len())).sum();
+    if values > most {
+        return None;
+    }
+    let patch = Patch::new(&changes);
+    (patch.bytes().len() <= most).then_some(patch)
 }

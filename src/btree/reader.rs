@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 
 use crate::block::BlockSource;
 use crate::error::{Error, Result};
-use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr, PageKind, PatchImage, Value};
+use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageAddr, PageKind, Value};
 use crate::types::BlockAddr;
 
 use super::cursor::{Cursor, LeafSource, LeafView, ReaderCursor};
@@ -94,44 +94,40 @@ impl TreeReader {
     pub fn walk(&self, visitor: &mut Visitor<'_>) -> Result<()> {
         match self.root {
             None => Ok(()),
-            Some(root) => self.walk_page(PageAddr::whole(root.addr), root.level, (None, None), visitor),
+            Some(root) => self.walk_page(&PageAddr::whole(root.addr), root.addr, root.level, (None, None), visitor),
         }
     }
 
     fn walk_page(
         &self,
-        page: PageAddr,
+        page: &PageAddr,
+        parent: BlockAddr,
         level: u8,
         fences: (Option<&[u8]>, Option<&[u8]>),
         visitor: &mut Visitor<'_>,
     ) -> Result<()> {
         let addr = page.addr;
-        let kind = match (level, page.base) {
-            (0, None) => PageKind::Leaf,
-            (0, Some(_)) => PageKind::Patch,
-            _ => PageKind::Inner(level),
-        };
-        if visitor(Visit { addr, kind })? == Descend::No {
+        let kind = if level == 0 { PageKind::Leaf } else { PageKind::Inner(level) };
+        let descend = visitor(Visit { addr, kind })? == Descend::Yes;
+        if level == 0 {
+            // The patch is as new as the parent, however old the block.
+            let owner = if page.patch.is_some() { parent } else { addr };
+            let leaf = if descend { Some(self.read_leaf(page, fences)?) } else { None };
+            return match (leaf, &page.patch) {
+                (Some(leaf), _) if !leaf.has_overflow() => Ok(()),
+                (Some(leaf), _) => self.walk_values((0..leaf.len()).map(|i| leaf.value(i)), owner, visitor),
+                (None, Some(patch)) => self.walk_values(patch.values(), owner, visitor),
+                (None, None) => Ok(()),
+            };
+        }
+        if !descend {
             return Ok(());
         }
-        if level == 0 {
-            if let Some(base) = page.base
-                && visitor(Visit { addr: base, kind: PageKind::Leaf })? == Descend::No
-            {
-                let patch = self.read_patch(addr)?;
-                return self.walk_values(patch.iter().filter_map(|(_, value)| value), addr, visitor);
-            }
-            let leaf = self.read_leaf(page, fences)?;
-            if !leaf.has_overflow() {
-                return Ok(());
-            }
-            return self.walk_values((0..leaf.len()).map(|i| leaf.value(i)), addr, visitor);
-        }
         let page = self.read_inner(addr, level, fences)?;
-        for (i, &child) in page.children.iter().enumerate() {
+        for (i, child) in page.children.iter().enumerate() {
             let low = if i == 0 { fences.0 } else { Some(page.separators.key(i - 1)) };
             let high = if i < page.separators.len() { Some(page.separators.key(i)) } else { fences.1 };
-            self.walk_page(child, level - 1, (low, high), visitor)?;
+            self.walk_page(child, addr, level - 1, (low, high), visitor)?;
         }
         Ok(())
     }
@@ -179,10 +175,10 @@ impl TreeReader {
             if child < page.separators.len() {
                 high = Some(page.separators.key(child).to_vec());
             }
-            at = page.children[child];
+            at = page.children[child].clone();
             level -= 1;
         }
-        let image = self.read_leaf(at, (low.as_deref(), high.as_deref()))?;
+        let image = self.read_leaf(&at, (low.as_deref(), high.as_deref()))?;
         Ok(Some((image, low, high)))
     }
 
@@ -226,15 +222,11 @@ impl TreeReader {
         Ok(page)
     }
 
-    fn read_patch(&self, addr: BlockAddr) -> Result<PatchImage> {
-        PatchImage::check(self.source.read_block(addr)?).map_err(|e| self.at(e, addr))
-    }
-
-    pub(super) fn read_leaf(&self, at: PageAddr, (low, high): (Option<&[u8]>, Option<&[u8]>)) -> Result<LeafImage> {
-        let (addr, full) = (at.addr, at.full());
-        let mut image = LeafImage::check(self.source.read_block(full)?).map_err(|e| self.at(e, full))?;
-        if at.base.is_some() {
-            image = self.read_patch(addr)?.over(&image);
+    pub(super) fn read_leaf(&self, at: &PageAddr, (low, high): (Option<&[u8]>, Option<&[u8]>)) -> Result<LeafImage> {
+        let addr = at.addr;
+        let mut image = LeafImage::check(self.source.read_block(addr)?).map_err(|e| self.at(e, addr))?;
+        if let Some(patch) = &at.patch {
+            image = patch.over(&image);
         }
         let Some(last) = image.len().checked_sub(1) else {
             return Err(self.corrupt(addr, "a stored leaf is empty"));

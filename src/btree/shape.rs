@@ -69,9 +69,9 @@ impl Tree {
             if body.image.is_some() {
                 return Some(body);
             }
-            let addr = body.addr?;
+            let addr = body.addr.clone()?;
             drop(body);
-            self.page_in(leaf, addr).ok()?;
+            self.page_in(leaf, &addr).ok()?;
         }
     }
 
@@ -293,7 +293,7 @@ impl Tree {
         let (image, versions) = body.leave();
         let mut new = Body::new(image, versions.with_skip(skip));
         (new.addr, new.changed, new.first, new.last) = (addr, changed, body.first, body.last);
-        (new.saved_at, new.saved) = (body.saved_at, body.saved);
+        (new.saved_at, new.saved) = (body.saved_at, body.saved.clone());
         other.recharge(body);
         Leaf::new(&self.shared, new)
     }

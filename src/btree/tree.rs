@@ -153,7 +153,7 @@ impl Tree {
                 Lookup::OnDisk(addr) => {
                     let leaf = Arc::clone(leaf);
                     drop(root);
-                    if let Some(image) = self.page_in(&leaf, addr)? {
+                    if let Some(image) = self.page_in(&leaf, &addr)? {
                         self.shared.cache.relieve();
                         return Ok(find_in(&image, key));
                     }
@@ -202,10 +202,10 @@ impl Tree {
 
     /// Reads the leaf's image and leaves it in memory. `None` when the leaf was written anew meanwhile: look again. The
     /// caller makes room when it is done with the leaf, not before: it might be this leaf that goes.
-    pub(super) fn page_in(&self, leaf: &Arc<Leaf>, addr: PageAddr) -> Result<Option<LeafImage>> {
+    pub(super) fn page_in(&self, leaf: &Arc<Leaf>, addr: &PageAddr) -> Result<Option<LeafImage>> {
         let read = self.shared.read_leaf(addr);
         let mut body = leaf.body.write();
-        if body.moved || body.image.is_some() || body.addr != Some(addr) {
+        if body.moved || body.image.is_some() || body.addr.as_ref() != Some(addr) {
             return Ok(None);
         }
         let (image, changed) = read?;
@@ -252,7 +252,7 @@ impl Tree {
         {
             return corrupt("an inner page holds keys outside its fences");
         }
-        let children = image.children.iter().enumerate().map(|(i, &child)| {
+        let children = image.children.into_iter().enumerate().map(|(i, child)| {
             if image.level > 1 {
                 return Child::Disk(child.addr);
             }

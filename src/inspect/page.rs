@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{address, line, shown};
-use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageKind, PatchImage, check_piece, kind_of};
+use crate::page::{CellValue, InnerImage, LeafImage, OverflowRef, PageKind, check_piece, kind_of};
 
 /// A page in half a line. A block that holds no page (the lists of the catalog's file) says so.
 pub fn summary(body: &[u8]) -> String {
@@ -14,9 +14,6 @@ pub fn summary(body: &[u8]) -> String {
         }),
         Ok(PageKind::Inner(level)) => {
             InnerImage::check(body).map(|inner| format!("inner page, level {level}, {} children", inner.children.len()))
-        }
-        Ok(PageKind::Patch) => {
-            PatchImage::check(Arc::from(body)).map(|patch| format!("patch of a leaf, {} rows", patch.len()))
         }
         Ok(PageKind::Overflow) => {
             check_piece(body).map(|bytes| format!("piece of a large value, {} bytes", bytes.len()))
@@ -32,11 +29,6 @@ pub fn cells(out: &mut String, body: &[u8]) {
         Ok(PageKind::Leaf) => {
             if let Ok(leaf) = LeafImage::check(Arc::from(body)) {
                 leaf_cells(out, &leaf);
-            }
-        }
-        Ok(PageKind::Patch) => {
-            if let Ok(patch) = PatchImage::check(Arc::from(body)) {
-                patch.iter().for_each(|(key, value)| row(out, key, value));
             }
         }
         Ok(PageKind::Inner(_)) => {
@@ -72,7 +64,10 @@ fn row(out: &mut String, key: &[u8], value: Option<CellValue<'_>>) {
 fn children(out: &mut String, inner: &InnerImage) {
     for (i, child) in inner.children.iter().enumerate() {
         let low = if i == 0 { "-".to_owned() } else { shown(inner.separators.key(i - 1)) };
-        let over = child.base.map(|base| format!(" over {}", address(&base))).unwrap_or_default();
-        line(out, format_args!("  from {low}: {}{over}", address(&child.addr)));
+        let patched = if child.patch.is_some() { ", but for" } else { "" };
+        line(out, format_args!("  from {low}: {}{patched}", address(&child.addr)));
+        for (key, value) in child.patch.iter().flat_map(|patch| patch.changes()) {
+            row(out, &key, value);
+        }
     }
 }

@@ -1,42 +1,30 @@
 //! The encoded inner page, and the separators that guide a search through one.
 //!
 //! An inner page with n children has n-1 separators: child i holds the keys at or above separator i-1 and below separator i.
-//! Stored are the shared prefix of the separators, the addresses of all children, the bases of those that are patches (how
-//! many, then for each the number of the child and the address), and the separators' rests, each with its length. In
-//! memory the separators stand beside an array of heads, the first eight bytes after the shared prefix, so that choosing a
+//! Stored are the shared prefix of the separators, the addresses of all children, the separators' rests, each with its length,
+//! and the patches of leaves (how many, then for each the number of the child, the length and the bytes). In memory the separators stand beside an array of heads, the first eight bytes after the shared prefix, so that choosing a
 //! child is a search through numbers that lie close together.
 
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, Result};
 use crate::types::BlockAddr;
 
-use super::{FLAG_PATCHED, HEADER, Header, KIND_INNER, check_padding, head64, shared_len};
+use super::{FLAG_PATCHED, HEADER, Header, KIND_INNER, Patch, check_padding, head64, shared_len};
 
-/// Where a page is: its block, and the block that it is a patch over, if it is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a page is: its block, and how the leaf differs from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageAddr {
-    /// The block that is read first.
+    /// The block.
     pub addr: BlockAddr,
-    /// The block of the leaf that `addr` patches.
-    pub base: Option<BlockAddr>,
+    /// What became of the rows that have changed since the block was written.
+    pub patch: Option<Patch>,
 }
 
 impl PageAddr {
-    /// A page that is one block.
+    /// A page that is as its block says.
     #[must_use]
     pub const fn whole(addr: BlockAddr) -> Self {
-        Self { addr, base: None }
-    }
-
-    /// The block that holds all rows, as they are or once were.
-    #[must_use]
-    pub fn full(self) -> BlockAddr {
-        self.base.unwrap_or(self.addr)
-    }
-
-    /// All its blocks.
-    pub fn blocks(self) -> impl Iterator<Item = BlockAddr> {
-        std::iter::once(self.addr).chain(self.base)
+        Self { addr, patch: None }
     }
 }
 
@@ -159,30 +147,27 @@ impl InnerImage {
         let prefix = r.take(prefix)?;
         let children = (0..count).map(|_| BlockAddr::decode(&mut r).map(PageAddr::whole));
         let mut children = children.collect::<Result<Vec<_>>>()?;
-        if header.flags & FLAG_PATCHED != 0 {
-            check_bases(&mut r, header.level, &mut children)?;
-        }
         let separators = check_separators(r.take(cells)?, prefix, count - 1)?;
+        if header.flags & FLAG_PATCHED != 0 {
+            check_patches(&mut r, header.level, &mut children)?;
+        }
         check_padding(r.take(r.remaining())?)?;
         Ok(Self { level: header.level, separators, children })
     }
 }
 
-/// Reads which children are patches, and over what.
-fn check_bases(r: &mut Reader<'_>, level: u8, children: &mut [PageAddr]) -> Result<()> {
+/// Reads the patches of children.
+fn check_patches(r: &mut Reader<'_>, level: u8, children: &mut [PageAddr]) -> Result<()> {
     let (count, mut next) = (r.u32()?, 0);
     if level != 1 || count == 0 {
         return Err(Error::corrupt("an inner page speaks of patches where there can be none"));
     }
     for _ in 0..count {
-        let (child, base) = (r.u32()? as usize, BlockAddr::decode(r)?);
+        let (child, patch) = (r.u32()? as usize, Patch::check(r.bytes()?)?);
         let Some(found) = children.get_mut(child).filter(|_| child >= next) else {
             return Err(Error::corrupt("the patches of an inner page are out of order"));
         };
-        if base.birth > found.addr.birth {
-            return Err(Error::corrupt("a patch is older than the block it patches"));
-        }
-        found.base = Some(base);
+        found.patch = Some(patch);
         next = child + 1;
     }
     Ok(())
@@ -213,7 +198,7 @@ fn check_separators(cells: &[u8], prefix: &[u8], count: usize) -> Result<Separat
 /// The page with these children, each with the smallest key it may hold. The first key is not stored.
 ///
 /// # Panics
-/// When there is no child, the level is 0, or a child that is no leaf is a patch.
+/// When there is no child, the level is 0, or a child that is no leaf has a patch.
 #[must_use]
 pub fn encode_inner(level: u8, children: &[(&[u8], PageAddr)]) -> Vec<u8> {
     assert!(level > 0 && !children.is_empty(), "an inner page has children");
@@ -225,11 +210,11 @@ pub fn encode_inner(level: u8, children: &[(&[u8], PageAddr)]) -> Vec<u8> {
     for (key, _) in &children[1..] {
         cells.put_bytes(&key[prefix.len()..]);
     }
-    let patched = children.iter().filter(|(_, child)| child.base.is_some()).count();
-    assert!(patched == 0 || level == 1, "only leaves are patched");
-    let addresses = children.len() * BlockAddr::ENCODED_LEN + patched * (4 + BlockAddr::ENCODED_LEN);
-    let mut out = Vec::with_capacity(HEADER + prefix.len() + 4 + addresses + cells.len());
-    let flags = if patched > 0 { FLAG_PATCHED } else { 0 };
+    let patches: Vec<(u32, &Patch)> =
+        (0..).zip(children).filter_map(|(i, (_, c))| Some((i, c.patch.as_ref()?))).collect();
+    assert!(patches.is_empty() || level == 1, "only leaves are patched");
+    let mut out = Vec::with_capacity(HEADER + prefix.len() + children.len() * BlockAddr::ENCODED_LEN + cells.len());
+    let flags = if patches.is_empty() { 0 } else { FLAG_PATCHED };
     let count = u32::try_from(children.len()).expect("an inner page has few children");
     let (prefix_len, cells_len) = (prefix.len() as u32, u32::try_from(cells.len()).expect("and short keys"));
     Header { kind: KIND_INNER, level, flags, count, prefix: prefix_len, cells: cells_len }.encode(&mut out);
@@ -237,15 +222,13 @@ pub fn encode_inner(level: u8, children: &[(&[u8], PageAddr)]) -> Vec<u8> {
     for (_, child) in children {
         child.addr.encode(&mut out);
     }
-    if patched > 0 {
-        out.put_u32(patched as u32);
-    }
-    for (i, (_, child)) in children.iter().enumerate() {
-        if let Some(base) = child.base {
-            out.put_u32(i as u32);
-            base.encode(&mut out);
-        }
-    }
     out.extend_from_slice(&cells);
+    if !patches.is_empty() {
+        out.put_u32(patches.len() as u32);
+    }
+    for (child, patch) in patches {
+        out.put_u32(child);
+        out.put_bytes(patch.bytes());
+    }
     out
 }

@@ -1,15 +1,15 @@
 //! The encoded page: what the body of a tree's block says.
 //!
-//! There are four kinds. A *leaf* holds cells of key and value; an *inner* page holds the addresses of its children and the
-//! keys that separate them; an *overflow* piece holds part of a value that is too large for a leaf; a *patch* holds the rows
-//! in which a leaf differs from an older block of it. All start with the same sixteen bytes:
+//! There are three kinds. A *leaf* holds cells of key and value; an *inner* page holds the addresses of its children and the
+//! keys that separate them; an *overflow* piece holds part of a value that is too large for a leaf. All start with the same
+//! sixteen bytes:
 //!
 //! | bytes | field |
 //! | --- | --- |
-//! | 1 | kind: 1 leaf, 2 inner, 3 overflow, 4 patch |
-//! | 1 | level: 0 for all but inner pages, 1 for the parent of leaves, and so on |
-//! | 2 | flags: bit 0, some cell refers to overflow blocks; bit 1, some child of an inner page is a patch |
-//! | 4 | count: cells of a leaf, children of an inner page, bytes of an overflow piece, changes of a patch |
+//! | 1 | kind: 1 leaf, 2 inner, 3 overflow |
+//! | 1 | level: 0 for a leaf and an overflow piece, 1 for the parent of leaves, and so on |
+//! | 2 | flags: bit 0, some cell refers to overflow blocks; bit 1, the inner page carries patches of leaves |
+//! | 4 | count: cells of a leaf, children of an inner page, bytes of an overflow piece |
 //! | 4 | bytes of the prefix that all keys of the page share |
 //! | 4 | bytes of the cells |
 //!
@@ -34,7 +34,7 @@ pub use builder::LeafBuilder;
 pub use inner::{InnerImage, PageAddr, Separators, encode_inner};
 pub use leaf::{CellValue, LeafImage};
 pub use overflow::{OverflowRef, check_piece, encode_piece};
-pub use patch::{PatchImage, encode_patch};
+pub use patch::Patch;
 pub use value::Value;
 
 use crate::codec::{Reader, Writer};
@@ -43,10 +43,9 @@ use crate::error::{Error, Result};
 pub(crate) const KIND_LEAF: u8 = 1;
 pub(crate) const KIND_INNER: u8 = 2;
 pub(crate) const KIND_OVERFLOW: u8 = 3;
-pub(crate) const KIND_PATCH: u8 = 4;
 /// Some cell of the leaf refers to overflow blocks.
 pub(crate) const FLAG_OVERFLOW: u16 = 1;
-/// Some child of the inner page is a patch over another block.
+/// The inner page carries patches of some of its leaves.
 const FLAG_PATCHED: u16 = 2;
 /// Bytes before the prefix.
 pub(crate) const HEADER: usize = 16;
@@ -97,7 +96,6 @@ pub fn kind_of(body: &[u8]) -> Result<PageKind> {
         (Some(&KIND_LEAF), Some(0)) => Ok(PageKind::Leaf),
         (Some(&KIND_INNER), Some(&level)) if level > 0 => Ok(PageKind::Inner(level)),
         (Some(&KIND_OVERFLOW), Some(0)) => Ok(PageKind::Overflow),
-        (Some(&KIND_PATCH), Some(0)) => Ok(PageKind::Patch),
         _ => Err(Error::corrupt("the block holds no page of a known kind")),
     }
 }
@@ -111,8 +109,6 @@ pub enum PageKind {
     Inner(u8),
     /// A piece of a large value.
     Overflow,
-    /// Changes of some rows of a leaf.
-    Patch,
 }
 
 /// How many bytes two keys have in common from their start.

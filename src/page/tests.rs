@@ -60,12 +60,12 @@ quickcheck::quickcheck! {
         let keys: Vec<Vec<u8>> = keys.into_iter().filter(|k| !k.is_empty()).collect();
         let level = if patched > 0 { 1 } else { 3 };
         let child = |i: u64| {
-            let base = (i % 64 < 64 && patched >> (i % 64) & 1 == 1).then(|| addr(i / 2));
-            PageAddr { addr: addr(i), base }
+            let patch = (patched >> (i % 64) & 1 == 1).then(|| Patch::new(&[(b"key", None)]));
+            PageAddr { addr: addr(i), patch }
         };
         let mut children: Vec<(&[u8], PageAddr)> = vec![(&[], child(0))];
         children.extend(keys.iter().enumerate().map(|(i, k)| (&k[..], child(i as u64 + 1))));
-        let level = if children.iter().any(|(_, c)| c.base.is_some()) { level } else { 3 };
+        let level = if children.iter().any(|(_, c)| c.patch.is_some()) { level } else { 3 };
         let page = InnerImage::check(&encode_inner(level, &children)).unwrap();
         page.level == level
             && page.children.iter().eq(children.iter().map(|(_, a)| a))
@@ -80,7 +80,7 @@ quickcheck::quickcheck! {
         let mut body = vec![kind % 5, 0, kind / 128, 0];
         body.extend(&bytes);
         let _ = LeafImage::check(Arc::from(&body[..]));
-        let _ = PatchImage::check(Arc::from(&body[..]));
+        let _ = Patch::check(&bytes);
         let _ = check_piece(&body);
         let _ = kind_of(&body);
         body[1] = 1;
@@ -105,8 +105,8 @@ quickcheck::quickcheck! {
             return true;
         }
         let list: Vec<_> = changes.iter().map(|(k, v)| (&k[..], v.as_deref().map(CellValue::Inline))).collect();
-        let mut bytes = encode_patch(&list);
-        let patch = PatchImage::check([&bytes[..], &[0; 50]].concat().into()).unwrap();
+        let mut bytes = Patch::new(&list).bytes().to_vec();
+        let patch = Patch::check(&bytes).unwrap();
         let mut model = cells.clone();
         for (key, value) in &changes {
             match value {
@@ -116,10 +116,10 @@ quickcheck::quickcheck! {
         }
         let at = at % (8 * bytes.len());
         bytes[at / 8] ^= 1 << (at % 8);
-        if let Ok(damaged) = PatchImage::check(bytes.into()) {
+        if let Ok(damaged) = Patch::check(&bytes) {
             let _ = damaged.over(&build(&cells));
         }
-        patch.iter().eq(list.iter().copied()) && patch.over(&build(&cells)).bytes() == build(&model).bytes()
+        patch.changes().eq(list.iter().map(|(k, v)| (k.to_vec(), *v))) && patch.over(&build(&cells)).bytes() == build(&model).bytes()
     }
 
     /// One changed bit is refused, or changes what a value says and nothing else.

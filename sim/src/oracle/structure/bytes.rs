@@ -11,8 +11,6 @@ use std::ops::Range;
 const ADDR: usize = 24;
 /// Bytes of a block before its body.
 const BLOCK_HEADER: usize = 32;
-/// Bytes of a page before the prefix of its keys.
-const PAGE_HEADER: usize = 16;
 
 /// What was read, or why it cannot be believed.
 pub type Read<T> = Result<T, String>;
@@ -90,12 +88,19 @@ pub struct Table {
 pub struct Page {
     /// The children of an inner page.
     pub children: Vec<Addr>,
-    /// For those that are patches, by their place: the blocks that they lie over.
-    pub bases: BTreeMap<usize, Addr>,
-    /// The rows of a leaf or a patch, their values as stored there.
+    /// By their place: how leaves differ from their blocks.
+    pub patches: BTreeMap<usize, Patch>,
+    /// The rows of a leaf, their values as stored there.
     pub rows: Vec<(Vec<u8>, Cell)>,
-    /// All keys that a patch speaks of, those included whose rows are gone.
-    pub patched: BTreeSet<Vec<u8>>,
+}
+
+/// How a leaf differs from its block.
+#[derive(Clone, Debug, Default)]
+pub struct Patch {
+    /// The rows that are other ones.
+    pub rows: Vec<(Vec<u8>, Cell)>,
+    /// All keys that it speaks of, those included whose rows are gone.
+    pub keys: BTreeSet<Vec<u8>>,
 }
 
 /// The value of a row.
@@ -307,15 +312,15 @@ pub fn page(body: &[u8], level: u8) -> Read<Page> {
         return Err(format!("no page of level {level}"));
     }
     let flags = b.number(2)?;
-    let (count, prefix) = (b.u32()? as usize, b.u32()? as usize);
-    b.take(PAGE_HEADER - 12)?;
+    let (count, prefix, cells) = (b.u32()? as usize, b.u32()? as usize, b.u32()? as usize);
     let prefix = b.take(prefix)?;
     let mut page = Page::default();
     if level > 0 {
         page.children = (0..count).map(|_| b.addr()).collect::<Read<Vec<_>>>()?;
+        b.take(cells)?;
         let patches = if flags & 2 > 0 { b.u32()? } else { 0 };
         for _ in 0..patches {
-            page.bases.insert(b.u32()? as usize, b.addr()?);
+            page.patches.insert(b.u32()? as usize, patch(b.counted()?)?);
         }
         return Ok(page);
     }
@@ -328,26 +333,19 @@ pub fn page(body: &[u8], level: u8) -> Read<Page> {
     Ok(page)
 }
 
-/// Reads a patch of a leaf.
-pub fn patch(body: &[u8]) -> Read<Page> {
-    let mut b = Bytes(body);
-    if (b.u8()?, b.u8()?) != (4, 0) {
-        return Err("no patch".to_owned());
-    }
-    b.take(2)?;
-    let (count, prefix) = (b.u32()? as usize, b.u32()? as usize);
-    b.take(PAGE_HEADER - 12)?;
-    let prefix = b.take(prefix)?;
-    let mut page = Page::default();
+fn patch(bytes: &[u8]) -> Read<Patch> {
+    let mut b = Bytes(bytes);
+    let (count, prefix) = (b.varint()?, b.counted()?);
+    let mut patch = Patch::default();
     for _ in 0..count {
         let key = [prefix, b.counted()?].concat();
         let tag = b.varint()?;
         if tag > 0 {
-            page.rows.push((key.clone(), cell(&mut b, tag - 1)?));
+            patch.rows.push((key.clone(), cell(&mut b, tag - 1)?));
         }
-        page.patched.insert(key);
+        patch.keys.insert(key);
     }
-    Ok(page)
+    Ok(patch)
 }
 
 fn cell(b: &mut Bytes<'_>, tag: u64) -> Read<Cell> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use strandline_vfs::{OpenOptions, Vfs};
 
-use super::bytes::{self, Addr, Cell, Checkpoint, Manifest, Page, Read, Root, RootRecord};
+use super::bytes::{self, Addr, Cell, Checkpoint, Manifest, Page, Patch, Read, Root, RootRecord};
 
 /// The files whose names the formats give.
 const ROOT_FILE: &str = "Strandline.root";
@@ -27,7 +27,7 @@ pub struct Reached {
     pub content: u64,
     /// The blocks that it names, as far as they count.
     pub children: Vec<Addr>,
-    /// It was met as a page of its own, not only under a patch.
+    /// It was met as a page of its own, not only with a patch.
     whole: bool,
 }
 
@@ -208,26 +208,25 @@ impl<'a> Walk<'a> {
     fn page(&mut self, source: &Source, addr: Addr, level: u8, parent: u64, rows: &mut Vec<(Vec<u8>, Vec<u8>)>) {
         let Some(page) = self.enter(source, addr, parent, |body| bytes::page(body, level)) else { return };
         for (i, child) in page.children.iter().enumerate() {
-            match page.bases.get(&i) {
-                Some(base) => self.patched(source, *child, *base, addr.birth, rows),
+            match page.patches.get(&i) {
+                Some(patch) => self.patched(source, addr, patch, *child, rows),
                 None => self.page(source, *child, level.saturating_sub(1), addr.birth, rows),
             }
         }
         self.rows(source, addr, page.rows, rows);
     }
 
-    /// A leaf of two blocks: what the patch does not speak of counts in the block under it.
-    fn patched(&mut self, source: &Source, addr: Addr, base: Addr, parent: u64, rows: &mut Vec<(Vec<u8>, Vec<u8>)>) {
-        let Some(patch) = self.enter(source, addr, parent, bytes::patch) else { return };
+    /// A leaf of a block and what the page above says of it: what that does not speak of counts in the block.
+    fn patched(&mut self, source: &Source, above: Addr, patch: &Patch, leaf: Addr, rows: &mut Vec<(Vec<u8>, Vec<u8>)>) {
         let read = |body: &[u8]| {
             let mut page = bytes::page(body, 0)?;
-            page.rows.retain(|(key, _)| !patch.patched.contains(key));
+            page.rows.retain(|(key, _)| !patch.keys.contains(key));
             Ok(page)
         };
-        if let Some(full) = self.enter_under(source, base, addr.birth, read) {
-            self.rows(source, base, full.rows, rows);
+        if let Some(full) = self.note(source, leaf, above.birth, false, read) {
+            self.rows(source, leaf, full.rows, rows);
         }
-        self.rows(source, addr, patch.rows, rows);
+        self.rows(source, above, patch.rows.clone(), rows);
         rows.sort();
     }
 
@@ -262,17 +261,7 @@ impl<'a> Walk<'a> {
         self.note(source, addr, parent, true, read)
     }
 
-    /// As [`Walk::enter`], of a block that lies under a patch: another patch over it may leave other rows.
-    fn enter_under(
-        &mut self,
-        source: &Source,
-        addr: Addr,
-        parent: u64,
-        read: impl FnOnce(&[u8]) -> Read<Page>,
-    ) -> Option<Page> {
-        self.note(source, addr, parent, false, read)
-    }
-
+    /// Notes a block, and what it leads to. A block under a patch is not `whole`: another patch may leave other rows.
     fn note(
         &mut self,
         source: &Source,
@@ -314,11 +303,12 @@ fn value_of(source: &Source, pieces: &[Addr]) -> Vec<u8> {
 }
 
 fn leads_to(page: &Page) -> Vec<Addr> {
-    let pieces = page.rows.iter().flat_map(|(_, cell)| match cell {
+    let patched = page.patches.values().flat_map(|patch| patch.rows.iter());
+    let pieces = page.rows.iter().chain(patched).flat_map(|(_, cell)| match cell {
         Cell::Inline(_) => [].iter(),
         Cell::Pieces(pieces) => pieces.iter(),
     });
-    page.children.iter().chain(page.bases.values()).chain(pieces).copied().collect()
+    page.children.iter().chain(pieces).copied().collect()
 }
 
 /// A number of a checkpoint as people write it.
