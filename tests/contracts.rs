@@ -344,13 +344,19 @@ fn an_increment_taken_and_applied() {
     sync_all    copy/Strandline.manifest.next.copy
     rename      copy/Strandline.manifest.next.copy -> copy/Strandline.manifest.next
     sync_dir    copy
-    rename      copy/Strandline.manifest -> copy/Strandline.manifest.base
+    create      copy/Strandline.manifest.base.copy
+    set_len     copy/Strandline.manifest.base.copy 0
+    write       copy/Strandline.manifest.base.copy 0+4254
+    sync_all    copy/Strandline.manifest.base.copy
+    rename      copy/Strandline.manifest.base.copy -> copy/Strandline.manifest.base
+    sync_dir    copy
+    remove_file copy/Strandline.manifest
     sync_dir    copy
     create      copy/Strandline.catalog
     write       copy/Strandline.catalog 12288+8192
     sync_all    copy/Strandline.catalog
     create      copy/table-00000001.sl
-    write       copy/table-00000001.sl 20480+12288
+    write       copy/table-00000001.sl 20480+4096
     sync_all    copy/table-00000001.sl
     sync_dir    copy
     create      copy/Strandline.manifest.copy
@@ -362,6 +368,6 @@ fn an_increment_taken_and_applied() {
     remove_file copy/Strandline.manifest.base
     remove_file copy/Strandline.manifest.next
     sync_dir    copy
-    syncs 9, 29013 bytes in 4 writes, 102740 bytes in 8 reads
+    syncs 11, 25075 bytes in 5 writes, 78164 bytes in 8 reads
     ");
 }
