@@ -436,7 +436,7 @@ fn a_log_that_is_gone_is_told() {
 #[test]
 fn a_refused_init_leaves_nothing() {
     let shell = Shell::new();
-    shell.write("file", b"no directory".to_vec());
+    shell.write("file", b"no directory");
     let file = shell.path("file").display().to_string();
     told(shell.run(&["init", "--log", "--log-dir", &file]));
     told(shell.run(&["init", "--keep-log"]));

@@ -36,13 +36,12 @@ enum Fit {
     Refused(Vec<Refusal>),
 }
 
+/// Which answers are right.
+type Answers = Vec<Result<(), Refusal>>;
+
 impl Session<'_, '_> {
     /// What to ask for, and which answers are right as far as it decides.
-    pub(super) fn resolve(
-        &self,
-        from: Option<From>,
-        name: Option<&str>,
-    ) -> Result<(Option<Since>, Vec<Result<(), Refusal>>), Failure> {
+    pub(super) fn resolve(&self, from: Option<From>, name: Option<&str>) -> Result<(Option<Since>, Answers), Failure> {
         let Some(from) = from else { return Ok((None, vec![Ok(())])) };
         let lineage = self.db.lineage();
         let highest = self.world.seen.iter().map(|s| s.origin.number).max().unwrap_or(0);
