@@ -139,6 +139,7 @@ fn a_recovery_writes_its_checkpoint_before_it_removes_the_log() {
     let trace = TraceVfs::new(Arc::new(mem.duplicate()), "/");
     drop(db);
     insta::assert_snapshot!(contract(&trace, || options(&trace).open("/db").unwrap()), @r"
+    sync_dir    db
     write       db/table-00000001.sl 8192+4096
     sync_data   db/table-00000001.sl
     write       db/Strandline.catalog 4096+8192
@@ -151,6 +152,6 @@ fn a_recovery_writes_its_checkpoint_before_it_removes_the_log() {
     sync_data   db/Strandline.root
     remove_file db/StrandlineLog.0000000001
     sync_dir    db
-    syncs 6, 24576 bytes in 6 writes
+    syncs 7, 24576 bytes in 6 writes
     ");
 }

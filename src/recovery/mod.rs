@@ -510,6 +510,11 @@ fn retire_manifest(request: &Request) -> Result<()> {
 }
 
 fn read_root(request: &Request) -> Result<(Option<RootSlots>, RootRecord)> {
+    if !request.read_only {
+        // Names that are seen may be durable nowhere: whoever made them may have died of a failed sync of the directory (V5).
+        let synced = request.vfs.sync_dir(&request.home);
+        synced.map_err(|e| Error::io(e, "sync the directory", &request.home))?;
+    }
     let found = RootSlots::open(&*request.vfs, &request.home, !request.read_only)?;
     let (slots, root) = found.ok_or_else(|| Error::corrupt("the root record vanished").at(&request.home, None))?;
     Ok((Some(slots), root))
