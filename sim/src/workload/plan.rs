@@ -355,7 +355,7 @@ const PROFILES: [&str; 20] = [
     "ext4_writeback",
     "ext4_writeback",
     "linux",
-    "alice_worst",
+    "linux",
     "nvme_16k",
     "ext4_ordered",
     "ext4_data_journal",
