@@ -35,9 +35,9 @@ impl Session<'_, '_> {
                 });
             }
             Err(Refusal::Damage | Refusal::Other) if self.world.trouble != Some(Trouble::Full) => {
-                let sync = self.world.trouble.or(self.world.hurt).and_then(Trouble::sync_failure);
-                if sync.is_none() && self.db.takes_writes() {
-                    // It was refused while space was taken for it, so the log is as it was, and a checkpoint may follow.
+                if self.db.takes_writes() {
+                    // It was refused while space was taken for it, or a segment made, so the log is as it was, and a checkpoint
+                    // may follow.
                     self.world.history.cancel_entry();
                 } else {
                     self.log_failed = true;
