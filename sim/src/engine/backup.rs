@@ -273,13 +273,17 @@ pub struct Told {
     pub files: Vec<(String, u64)>,
     /// Where the log ends: a segment and an offset.
     pub log_end: Option<(u32, u32)>,
+    /// The name of the first segment that the copy needs, there or to come.
+    pub log_from: Option<String>,
 }
 
 /// Reads a manifest; `None` when it cannot be.
 #[must_use]
 pub fn told(manifest: &[u8]) -> Option<Told> {
     let manifest = Manifest::decode(manifest).ok()?;
+    let log = manifest.log().ok().flatten();
     Some(Told {
+        log_from: log.map(|log| strandline::log::segment_name(log.position.lsn.segment)),
         checkpoints: manifest.checkpoints.iter().map(|seq| seq.to_raw()).collect(),
         tables: manifest.tables.iter().map(|t| (t.name.clone(), t.id.file_name())).collect(),
         files: manifest.files.iter().map(|f| (f.name.clone(), f.size)).collect(),

@@ -167,8 +167,7 @@ fn listed(mut files: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
     }
     // Segments from before the copy, which an increment that was laid beside it has brought, are not part of it.
     let segment = |name: &str| name.starts_with("StrandlineLog.");
-    let first = told.files.iter().map(|(name, _)| name).find(|name| segment(name));
-    let early = |name: &str| segment(name) && first.is_some_and(|first| name < first.as_str());
+    let early = |name: &str| segment(name) && told.log_from.as_ref().is_none_or(|first| name < first.as_str());
     files.retain(|(path, bytes)| !bytes.is_empty() && !early(&name(path)));
     files
 }
