@@ -341,6 +341,9 @@ const KINDS: [(Kind, u32); 43] = [
 ];
 
 /// Kinds of disk that are drawn, half of the time the one that promises least.
+///
+/// Not drawn is `alice_worst`: on a disk that may lose both names of a rename over a file that is there, the last segment of
+/// a log that was torn is not safe while recovery puts its copy in place. `--profile alice_worst` hunts there.
 const PROFILES: [&str; 20] = [
     "strict",
     "strict",
