@@ -137,7 +137,8 @@ impl<'a> Walker<'a> {
 
     fn page(&mut self, place: Place<'_>, on_row: &mut Option<&mut OnRow<'_>>) -> Step {
         // With patches, a block that is known may make another leaf, which leads to other large values.
-        let again = place.level == 0 && self.large_values && self.is_known(place.addr);
+        let again =
+            place.level == 0 && (self.large_values || place.patch.is_some()) && self.is_known_from_before(place.addr);
         let nobody = &mut None;
         let on_row = if again { nobody } else { on_row };
         let Some(body) = self.block_or_again(place.addr, place.parent, again)? else { return Ok(()) };
@@ -276,9 +277,10 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn is_known(&self, addr: BlockAddr) -> bool {
-        let same =
-            |known: &Reached| (known.size, known.checksum, known.birth) == (addr.size, addr.checksum, addr.birth);
+    /// A newer state has reached the block.
+    fn is_known_from_before(&self, addr: BlockAddr) -> bool {
+        let of = |known: &Reached| (known.size, known.checksum, known.birth);
+        let same = |known: &Reached| known.last != self.pass && of(known) == (addr.size, addr.checksum, addr.birth);
         self.reached.get(&addr.offset).is_some_and(same)
     }
 

@@ -150,8 +150,8 @@ impl Shared {
     /// Settles a leaf for checkpoint `ckpt`: afterwards the checkpoint needs nothing of it.
     pub fn settle(&self, body: &mut Body, ckpt: CheckpointSeq, snapshot: CommitSeq) -> Result<()> {
         if body.saved_at < ckpt.to_raw() {
-            let most = usize::MAX;
-            let stored = if body.owes(ckpt) { Some(self.store_state(body, ckpt, snapshot, most)?) } else { None };
+            // Whole: whoever settles a leaf before its turn does so because it leaves memory or changes its place.
+            let stored = if body.owes(ckpt) { Some(self.store_state(body, ckpt, snapshot, 0)?) } else { None };
             self.settled(body, ckpt, snapshot, stored);
         }
         Ok(())

@@ -239,7 +239,7 @@ impl Body {
     pub fn patch_guess(&self) -> usize {
         let now = self.patch().map_or(0, |patch| patch.bytes().len());
         match &self.addr {
-            Some(_) if self.first != 0 => now + self.versions.arena_len(),
+            Some(_) if self.first != 0 => now.max(self.changed.memory()) + self.versions.arena_len(),
             _ => now,
         }
     }
@@ -266,6 +266,7 @@ impl Body {
     /// Gives up being this range's leaf. Address and saved state stay for the checkpoint in progress.
     pub fn leave(&mut self) -> (Option<LeafImage>, Versions) {
         self.moved = true;
+        self.changed = Changed::default();
         (self.image.take(), std::mem::take(&mut self.versions))
     }
 

@@ -137,6 +137,11 @@ impl Shared {
             && let Some(largest) = sizes.pop()
         {
             total -= largest;
+            // Equal ones go together: what is given back lets all of its size pass.
+            while sizes.last() == Some(&largest) {
+                sizes.pop();
+                total -= largest;
+            }
         }
         sizes.last().copied().unwrap_or(0)
     }

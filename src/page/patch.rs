@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 
 use super::{CellValue, LeafBuilder, LeafImage, OverflowRef, shared_len};
 
+/// Bytes that the keys of a patch have at most: many times what a leaf remembers.
+const KEYS_MAX: u64 = 16 << 20;
+
 /// A patch whose bytes have been checked, or were built here. Cloning copies no bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
@@ -58,7 +61,11 @@ impl Patch {
     pub fn check(bytes: &[u8]) -> Result<Self> {
         let mut r = Reader::new(bytes);
         let count = r.varint()?;
-        let _prefix = r.bytes()?;
+        let prefix = r.bytes()?;
+        // What it is laid over a leaf for holds every key whole.
+        if count.saturating_mul(prefix.len() as u64) > KEYS_MAX {
+            return Err(Error::corrupt(format!("a patch of {count} keys that share {} bytes", prefix.len())));
+        }
         let (mut first, mut last): (&[u8], Option<&[u8]>) = (&[], None);
         let mut overflow = false;
         for i in 0..count {

@@ -162,3 +162,12 @@ fn what_is_reserved_must_be_absent() {
     page[2] = 4;
     assert_eq!(InnerImage::check(&page).unwrap_err().kind(), ErrorKind::Corrupt);
 }
+
+/// Covers: P2. What would take much more memory than its bytes is refused before any of it is taken.
+#[test]
+fn a_patch_of_long_keys_is_bounded() {
+    let mut bytes = Vec::new();
+    bytes.put_varint(200_000);
+    bytes.put_bytes(&[7; 100]);
+    assert!(Patch::check(&bytes).unwrap_err().message().contains("share 100 bytes"));
+}

@@ -281,3 +281,35 @@ fn a_log_in_another_directory() {
     let own = shell.run_on("new", &["printlog", "-u"]).output();
     assert!(own.contains("own"), "{own}");
 }
+
+/// What an increment of blocks does not carry must not be removed in its name.
+#[test]
+fn segments_are_removed_only_with_increments_of_the_log() {
+    let shell = with_base();
+    step(&shell, 1, &[]);
+    let before = shell.bytes_of("home").into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    for other in [&["--incremental-from", "base"][..], &["--fresh-checkpoint"], &["-t", "t"]] {
+        let line: Vec<&str> = ["backup", "--remove-log"].iter().chain(other).copied().chain(["blocks"]).collect();
+        assert_eq!(shell.run(&line).code, 2, "{line:?}");
+    }
+    assert_eq!(shell.run(&["backup", "--log", "--granularity", "4K", "blocks"]).code, 2);
+    assert_eq!(shell.bytes_of("home").into_iter().map(|(name, _)| name).collect::<Vec<_>>(), before);
+}
+
+/// A segment that was damaged at its source is found when it has been copied, and the originals stay.
+#[test]
+fn damaged_segments_are_not_removed() {
+    let shell = with_base();
+    step(&shell, 1, &[]);
+    step(&shell, 2, &[]);
+    let logged = |(name, _): &(String, Vec<u8>)| name.starts_with("StrandlineLog.");
+    let (segment, mut bytes) = shell.bytes_of("home").into_iter().find(logged).unwrap();
+    let path = format!("home/{segment}");
+    let at = bytes.iter().rposition(|b| *b != 0).unwrap();
+    bytes[at] ^= 1;
+    shell.write(&path, bytes);
+    let run = shell.run(&["backup", "--log", "--remove-log", "inc3"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.err.contains(&segment), "{run:?}");
+    assert!(shell.bytes_of("home").iter().any(|(name, _)| *name == segment), "it is still there");
+}

@@ -84,7 +84,11 @@ pub fn take(home: &Home, args: &BackupArgs, dest: &Path) -> Outcome<Taken> {
     let mut backup = db.backup(options).with(home.path.display())?;
     let options = CopyOptions { direct_io: args.direct_io };
     let taken = run(home.voice, &backup, dest, options).and_then(|report| {
-        // Only what has been copied is given up.
+        // Only what has been copied is given up, and found to be whole: a segment may have been damaged before.
+        if args.remove_log && !is_pipe(dest) {
+            let vfs: Arc<dyn Vfs> = Arc::new(OsVfs::new());
+            verify_one(home.voice, &vfs, dest, false)?.into_result().with(dest.display())?;
+        }
         let log_removed = if args.remove_log { backup.remove_log().with(home.path.display())? } else { Vec::new() };
         Ok(Taken { report, log_removed })
     });

@@ -59,7 +59,8 @@ pub struct BackupArgs {
     #[arg(long, conflicts_with_all = ["checkpoint", "fresh_checkpoint", "tables", "incremental_from", "into"])]
     pub log: bool,
     /// Then remove the segments of the log that no recovery needs
-    #[arg(long, requires = "log")]
+    // A conflict of what is required lifts the requirement, so it is said twice.
+    #[arg(long, requires = "log", conflicts_with_all = ["incremental_from", "checkpoint", "fresh_checkpoint", "tables"])]
     pub remove_log: bool,
     /// Roll this copy forward at once, instead of writing an increment to DEST
     #[arg(long, value_name = "COPY", requires = "incremental_from")]
@@ -71,7 +72,7 @@ pub struct BackupArgs {
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["log", "tables"])]
     pub label: Option<String>,
     /// Let the ranges of an increment begin and end at multiples of SIZE: bytes, or a number with K, M or G
-    #[arg(long, value_name = "SIZE", requires = "incremental_from", value_parser = size)]
+    #[arg(long, value_name = "SIZE", requires = "incremental_from", conflicts_with = "log", value_parser = size)]
     pub granularity: Option<u64>,
     /// Accepted: neighbouring ranges are always merged in what is written
     #[arg(long, hide = true)]
