@@ -129,7 +129,9 @@ impl Core {
                 }
             },
         };
-        if origins.is_released(origin) {
+        // Of another history it was never ours to release: that is what the caller is told.
+        let ours = origin.lineage == root.lineage || root.forks.iter().any(|fork| fork.lineage == origin.lineage);
+        if ours && origins.is_released(origin) {
             return Err(Error::new(ErrorKind::NotFound, format!("origin {origin} was released")).remedy(remedy));
         }
         Ok(origin)
